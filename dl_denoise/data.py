@@ -4,18 +4,18 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'Splits', 'digits', 'data_folders', 'at_hand', 'read_idx', 'mnist', 'fashion_mnist', 'kmnist',
-           'sample_data', 'load_image', 'image_files', 'pictures', 'image_folder', 'dataset', 'NoisyDL', 'new',
-           'show_batch', 'show_results', 'denoise_dls']
+           'sample_data', 'load_image', 'image_files', 'pictures', 'image_folder', 'dataset', 'NoisyDL', 'denoise_dls']
 
-# %% ../nbs/01_measure/02_data.ipynb #e7fe47f6
+# %% ../nbs/01_measure/02_data.ipynb #a2a34300
 import gzip, os, struct
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
 from torch import Tensor
+from fastcore.basics import patch
 from fastai.data.core import TfmdDL, DataLoaders
-from .core import DenoiseError, UsageError, DIGIT_SETS, PICTURE_SETS, download, file_hash, pick
+from .core import DenoiseError, UsageError, DIGIT_SETS, PICTURE_SETS, data_source, download, file_hash, pick
 from .noise import Noise
 from .plot import show_rows
 
@@ -177,17 +177,15 @@ def image_folder(
     part = lambda idxs: torch.cat([_tiles(imgs[i], size) for i in idxs])
     return Splits(Path(source).name, part(order[2*k:]), part(order[k:2*k]), part(order[:k]))
 
-# %% ../nbs/01_measure/02_data.ipynb #ee7a20e1
+# %% ../nbs/01_measure/02_data.ipynb #94fce619
 _SETS = {'digits': digits, 'mnist': mnist, 'fashion-mnist': fashion_mnist, 'kmnist': kmnist}
 
 def dataset(
     source          # One of `DIGIT_SETS` or `PICTURE_SETS`, or a folder of pictures
 ) -> Splits:
     "A data set by its name, or a folder of pictures"
-    source = str(source)
-    if source in _SETS: return _SETS[source]()
-    if source in PICTURE_SETS or Path(source).is_dir(): return image_folder(source)
-    pick(source, [*DIGIT_SETS, *PICTURE_SETS], 'data set (and no such folder)')
+    source = data_source(source)
+    return _SETS[source]() if source in _SETS else image_folder(source)
 
 # %% ../nbs/01_measure/02_data.ipynb #2fbd3b88
 TARGETS = ('clean', 'noisy')
@@ -219,17 +217,20 @@ class NoisyDL(TfmdDL):
         x = self.noise(y, generator=self.gen)
         return x, (y if self.target == 'clean' else self.noise(y, generator=self.gen))
 
-# %% ../nbs/01_measure/02_data.ipynb #bc0f86b9
+# %% ../nbs/01_measure/02_data.ipynb #6daa3257
+@patch
 def new(self:NoisyDL, dataset=None, cls=None, **kwargs):
     "A loader like this one, with some things changed"
     now = dict(noise=self.noise, target=self.target, bs=self.bs, shuffle=self.shuffle, seed=self.seed, device=self.device, drop_last=self.drop_last)
     return (cls or type(self))(self.images if dataset is None else dataset, **{**now, **kwargs})
 
+@patch
 def show_batch(self:NoisyDL, b=None, max_n=8, **kwargs):
     "Noisy images above their targets"
     x, y = b or self.one_batch()
     return show_rows([[(o, None) for o in x[:max_n]], [(o, None) for o in y[:max_n]]], row_titles=['noisy', f'target: {self.target}'], **kwargs)
 
+@patch
 def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
     "Noisy images, results with their MSE, targets, and the error"
     x, y = b
@@ -237,8 +238,6 @@ def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
     return show_rows([[(x[i], None) for i in n], [(out[i], f'{(out[i]-y[i]).pow(2).mean():.4f}') for i in n],
                       [(y[i], None) for i in n], [(out[i]-y[i], None) for i in n]],
                      row_titles=['noisy', 'result (MSE)', 'target', 'error'], signed_rows=[3], **kwargs)
-
-NoisyDL.new, NoisyDL.show_batch, NoisyDL.show_results = new, show_batch, show_results
 
 # %% ../nbs/01_measure/02_data.ipynb #fcd9c8fc
 def denoise_dls(

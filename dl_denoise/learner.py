@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'SCHEDULES', 'Autocast', 'StopOnNaN', 'denoise_learner', 'Checkpoint', 'train']
 
-# %% ../nbs/02_clean/01_learner.ipynb #aa9ac8d5
-import math, time
+# %% ../nbs/02_clean/01_learner.ipynb #0b9ae793
+import io, math, time
 from pathlib import Path
 import numpy as np, torch
 from torch import nn
@@ -69,7 +69,7 @@ def denoise_learner(
     learn.precision = precision
     return learn
 
-# %% ../nbs/02_clean/01_learner.ipynb #4844f0e7
+# %% ../nbs/02_clean/01_learner.ipynb #875d6e03
 def _plain(o):
     "fastai's containers and NumPy's numbers as plain lists, dicts and numbers"
     if isinstance(o, dict): return {k: _plain(v) for k,v in o.items()}
@@ -91,7 +91,9 @@ class Checkpoint(Callback):
         state = dict(settings=self.settings, epoch=self.epoch+1, seconds=self.seconds, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()),
                      torch_rng=torch.get_rng_state(), order_rng=[rng[0], list(rng[1]), rng[2]], log=_plain(self.recorder.values),
                      cuda_rng=torch.cuda.get_rng_state() if self.dls.device.type == 'cuda' else None)
-        with atomic(self.path, 'wb') as f: torch.save(state, f)
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        with atomic(self.path, 'wb') as f: f.write(buffer.getbuffer())
 
 def _load(learn, path, settings):
     "Put a checkpoint into a learner; the epochs that are done"

@@ -13,7 +13,7 @@ import numpy as np, torch
 INK, BLUE, ORANGE, GREEN, RED, PURPLE = '#333333', '#0072B2', '#E69F00', '#009E73', '#D55E00', '#CC79A7'
 DIFF = 'PuOr_r'     # blue-violet below zero, orange above
 
-# %% ../nbs/06_ledger/02_plot.ipynb #80856294
+# %% ../nbs/06_ledger/02_plot.ipynb #66757896
 def to_array(
     img              # Tensor or array `[H,W]`, `[C,H,W]` or `[1,C,H,W]`
 ) -> np.ndarray:     # `[H,W]` or `[H,W,3]`
@@ -37,7 +37,8 @@ def show_rows(
     diffs = [to_array(im) for r,row in enumerate(rows) for c,(im,_) in enumerate(row) if im is not None and is_signed(r,c)]
     limit = limit or (max(1e-3, float(np.quantile(np.abs(np.concatenate([d.ravel() for d in diffs])), .995))) if diffs else 1)
     captions = any(cap for row in rows for _,cap in row)
-    fig, axs = plt.subplots(nr, nc, figsize=(size*nc + (1.1 if row_titles else 0) + (.6 if diffs else 0), (size + (.18 if captions else 0))*nr + .25),
+    margin = .062*max([len(line) for t in row_titles for line in t.split('\n')], default=0)
+    fig, axs = plt.subplots(nr, nc, figsize=(size*nc + margin + (.6 if diffs else 0), (size + (.2 if captions else 0))*nr + (.25 if col_titles else 0)),
                             squeeze=False, layout='constrained')
     fig.get_layout_engine().set(w_pad=.01, h_pad=.01, wspace=.01, hspace=.01)
     shown = None

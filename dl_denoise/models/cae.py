@@ -10,7 +10,7 @@ from torch import nn
 import torch.nn.functional as F
 from .blocks import conv
 
-# %% ../../nbs/02_clean/04_cae.ipynb #768bba93
+# %% ../../nbs/02_clean/04_cae.ipynb #ed5e9c7c
 def upconv(ni, nf):
     "Transposed convolution that doubles the image, then batch normalisation and ReLU"
     return nn.Sequential(nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=False), nn.BatchNorm2d(nf), nn.ReLU(inplace=True))

@@ -1,0 +1,100 @@
+"The command line as a user meets it: a process, its exit code, and what it prints."
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+import pytest
+
+HERE = Path(__file__).resolve().parents[1]
+
+def run(*args, env=None, timeout=300, **kw):
+    "Run `dl_denoise` as a process"
+    return subprocess.run([sys.executable, '-m', 'dl_denoise.cli', *args], capture_output=True, text=True, timeout=timeout,
+                          env={**os.environ, **(env or {})}, **kw)
+
+def failed(r, code, *words):
+    "One or two lines on standard error, no traceback, the right exit code"
+    assert r.returncode == code, r.stderr
+    assert 'Traceback' not in r.stderr and len(r.stderr.strip().splitlines()) <= 2, r.stderr
+    for w in words: assert w in r.stderr
+
+@pytest.mark.parametrize('args,code,words', [
+    (['--help'], 0, []), (['demo1', '--help'], 0, []),
+    (['demo'], 2, ["did you mean 'demo1'"]),
+    (['demo1', '--data', 'minst'], 2, ["did you mean 'mnist'"]),
+    (['demo1', '--models', 'dncn'], 2, ["did you mean 'dncnn'"]),
+    (['demo1', '--sigma', '-1'], 2, ['sigma must be a number from 0 to 5']),
+    (['demo1', '--sigma', 'nan'], 2, ['got nan']),
+    (['demo1', '--sigma', 'big'], 2, ['invalid float value']),
+    (['demo1', '--images', '0'], 2, ['--images must be a whole number of at least 1']),
+    (['demo1', '--epocs', '3'], 2, ["did you mean '--epochs'"])])
+def test_answers_at_once(args, code, words):
+    "Help and wrong use within half a second (the best of three tries: machines are shared)"
+    took = []
+    for _ in range(3):
+        t = time.perf_counter()
+        r = run(*args)
+        took.append(time.perf_counter()-t)
+    if code: failed(r, code, *words)
+    else: assert r.returncode == 0 and 'dl_denoise' in r.stdout and not r.stderr
+    assert min(took) < .5, took
+
+def test_interrupted_and_resumed(tmp_path):
+    "Ctrl-C in training keeps the finished epochs; --resume goes on and ends with a table and pictures"
+    args = ['demo1', '--models', 'cnn', '--images', '400', '--epochs', '8', '--out', 'out']
+    p = subprocess.Popen([sys.executable, '-m', 'dl_denoise.cli', *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    checkpoint, end = tmp_path/'out/checkpoints/cnn.pth', time.time()+200
+    while not checkpoint.exists() and p.poll() is None and time.time() < end: time.sleep(.05)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and '--resume' in err and 'Traceback' not in err
+    assert not (tmp_path/'out/results').exists()
+    assert [f.name for f in checkpoint.parent.iterdir()] == ['cnn.pth']          # whole, and nothing half-written beside it
+    r = run(*args, '--resume', cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert 'CNN' in r.stdout and 'median' in r.stdout
+    for f in ('digits.png', 'histograms.png', 'worst.png', 'weights/cnn-digits.safetensors'): assert (tmp_path/'out'/f).stat().st_size > 1000
+    records = [json.loads(p.read_text()) for p in (tmp_path/'out/results').glob('*.json')]
+    assert {r['model'] for r in records} >= {'noisy', 'median', 'cnn'}
+    r = run(*args[:-4], '--epochs', '7', '--out', 'out', '--resume', cwd=tmp_path)          # a checkpoint of another training
+    failed(r, 2, 'epochs was 8 and is now 7')
+
+def test_no_network_no_data(tmp_path):
+    "Without data and network: says so, leaves nothing half-written, exit code 1"
+    env = dict(DL_DENOISE_DATA='', XDG_CACHE_HOME=str(tmp_path/'cache'), HTTP_PROXY='http://127.0.0.1:9', HTTPS_PROXY='http://127.0.0.1:9',
+               http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9')
+    r = run('demo1', '--data', 'mnist', '--models', 'cnn', env=env, cwd=tmp_path)
+    failed(r, 1, 'could not download train-images-idx3-ubyte.gz', 'Check the network')
+    assert not [p for p in tmp_path.rglob('*') if p.is_file()]
+
+def test_corrupted_mnist(tmp_path):
+    "A file with the right name and wrong bytes is never used"
+    (tmp_path/'mnist').mkdir()
+    for f in ('train-images-idx3-ubyte.gz', 't10k-images-idx3-ubyte.gz'): (tmp_path/'mnist'/f).write_bytes(b'\x1f\x8b not really')
+    r = run('evaluate', 'cnn-mnist', env=dict(DL_DENOISE_DATA=str(tmp_path)))
+    failed(r, 1, 'is not the file expected', 'Delete it')
+
+def test_folder_of_wrong_pictures(tmp_path):
+    "A file that is not an image, and images of the wrong shape"
+    from PIL import Image
+    for i in range(3): Image.new('L', (20, 50)).save(tmp_path/f'{i}.png')
+    failed(run('demo1', '--data', str(tmp_path), '--out', str(tmp_path/'o')), 1, 'smaller than 32×32', '20×50')
+    (tmp_path/'3.png').write_text('hello')
+    failed(run('demo1', '--data', str(tmp_path), '--out', str(tmp_path/'o')), 1, 'cannot be read as an image', '3.png')
+
+@pytest.mark.skipif(os.name != 'posix' or os.geteuid() != 0, reason='needs root to make a small file system')
+def test_full_disk(tmp_path):
+    "On a full disk: one line, exit code 1, nothing half-written"
+    disk = tmp_path/'disk'; disk.mkdir()
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk], capture_output=True).returncode: pytest.skip('cannot mount a small file system here')
+    try:
+        r = run('demo1', '--models', 'cnn', '--images', '200', '--epochs', '1', '--out', str(disk/'out'))
+        failed(r, 1, 'no space left')
+        assert not [p for p in disk.rglob('*') if p.is_file()]
+    finally: subprocess.run(['umount', disk])
+
+def test_models_and_evaluate():
+    "What `models` lists can be evaluated; on MNIST's test images the card's number comes out to 1 %"
+    from dl_denoise.core import cards
+    names = list(cards())
+    r = run('models')
+    assert r.returncode == 0 and all(n in r.stdout for n in names)
+    if names: assert run('evaluate', names[0], '--data', 'digits', '--images', '50').stdout.startswith(f'{names[0]} on 50 test images of digits: MSE')

@@ -1,0 +1,45 @@
+"Faults of disk and network, at the functions that meet them."
+import errno, os
+import pytest, torch
+from dl_denoise.core import DenoiseError, atomic, cards, download, file_hash
+from dl_denoise.data import at_hand, denoise_dls, mnist
+from dl_denoise.inference import evaluate_denoiser, load_denoiser
+from dl_denoise.noise import GaussianNoise
+
+def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):
+    "Writing fails for want of space: the old file stays, the temporary one goes"
+    p = tmp_path/'a.txt'; p.write_text('old')
+    class Full:
+        def __init__(self, fd, mode, **kw): self.fd = fd
+        def __enter__(self): return self
+        def __exit__(self, *a): os.close(self.fd)
+        def write(self, s): raise OSError(errno.ENOSPC, 'No space left on device')
+    monkeypatch.setattr(os, 'fdopen', Full)
+    with pytest.raises(DenoiseError, match='no space left'):
+        with atomic(p) as f: f.write('new')
+    monkeypatch.undo()
+    assert p.read_text() == 'old' and [o.name for o in tmp_path.iterdir()] == ['a.txt']
+
+def test_dead_mirror(tmp_path):
+    "No mirror answers: an error that names them, and no file"
+    with pytest.raises(DenoiseError, match='could not download x.gz: http://127.0.0.1:9/x.gz'):
+        download(['http://127.0.0.1:9/x.gz'], tmp_path/'x.gz', 'md5:0')
+    assert not (tmp_path/'x.gz').exists()
+
+def test_mnist_is_at_hand_in_ci():
+    "CI must see the real data"
+    if os.environ.get('CI'): assert at_hand('mnist'), 'CI needs MNIST: set DL_DENOISE_DATA'
+    elif not at_hand('mnist'): pytest.skip('MNIST is not at hand')
+    d = mnist()
+    assert [len(o) for o in (d.train, d.valid, d.test)] == [50_000, 10_000, 10_000]
+
+@pytest.mark.parametrize('name', list(cards()))
+def test_card(name):
+    "Each packaged denoiser gives its card's test MSE to 1 %: small networks on all 10,000 images, large ones on the first 1,000 against a wider band"
+    if not at_hand('mnist'): pytest.skip('MNIST is not at hand')
+    card = cards()[name]
+    r = card['record']
+    large = r['parameters'] > 500_000
+    data = mnist().subset(test=1000) if large else mnist()
+    got = evaluate_denoiser(load_denoiser(name), denoise_dls(data, GaussianNoise(.5, clip=True)))['mse']
+    assert abs(got/r['mse'] - 1) < (.08 if large else .01), (got, r['mse'])
