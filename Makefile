@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo      install, train four small denoisers on digits, show them beside the article (minutes)'
+	@echo 'make demo      install, train four networks on digits, show them beside the article (minutes)'
 	@echo 'make test      install, run every notebook and every test'
 	@echo 'make prepare   after a change to a notebook: export, clean, badges, README'
 	@echo 'make check     are modules, notebooks and README in step?'
@@ -49,7 +49,7 @@ demo: $(user)
 check: $(dev)
 	$(bin)/python tools/check.py
 
-# one process a core, one thread a process: the quickest that was measured on two cores
+# one process for each of two cores, one thread in each
 test: $(dev) check
 	MPLBACKEND=agg OMP_NUM_THREADS=1 $(bin)/nbdev_test --n_workers 2 --do_print
 	$(bin)/python -m pytest tests

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['CLASSICAL', 'Filter', 'filter_grid', 'tune', 'tuned_filters']
 
-# %% ../nbs/01_measure/04_classical.ipynb #ccc667b0
-import inspect
+# %% ../nbs/01_measure/04_classical.ipynb #138508f0
+import inspect, warnings
 from itertools import product
 import numpy as np, torch
 from scipy import ndimage
@@ -22,57 +22,37 @@ def _mean(x, size=3): return ndimage.uniform_filter(x, (1, 1, size, size))
 def _gaussian(x, sigma=1.): return ndimage.gaussian_filter(x, (0, 0, sigma, sigma))
 def _median(x, size=3): return ndimage.median_filter(x, (1, 1, size, size))
 
-# %% ../nbs/01_measure/04_classical.ipynb #26f0bfeb
-def _weighted(x, reach, weight):
-    "Average of all shifts of the images by up to `reach` pixels, weighted pixel by pixel; the border is mirrored"
-    H, W = x.shape[-2:]
-    padded = np.pad(x, [(0,0), (0,0), (reach,reach), (reach,reach)], mode='symmetric')
-    total, norm = np.zeros_like(x), np.zeros_like(x[:,:1])
-    for i in range(-reach, reach+1):
-        for j in range(-reach, reach+1):
-            shifted = padded[..., reach+i:reach+i+H, reach+j:reach+j+W]
-            w = weight(shifted, i*i + j*j)
-            total += w*shifted
-            norm += w
-    return total/norm
+# %% ../nbs/01_measure/04_classical.ipynb #19866747
+def _each(x, f, **kwargs):
+    "Filter image by image; a grey one goes in as `[H,W]`, because scikit-image may drop a channel axis of length one"
+    return np.stack([f(o[0], **kwargs)[None] if len(o) == 1 else f(o, channel_axis=0, **kwargs) for o in x])
 
 def _bilateral(x, sigma_color=.5, sigma_spatial=1.):
-    def weight(q, r2): return np.exp(-r2/(2*sigma_spatial**2) - ((q-x)**2).mean(1, keepdims=True)/(2*sigma_color**2))
-    return _weighted(x, int(np.ceil(3*sigma_spatial)), weight)
+    (H, W), r = x.shape[-2:], int(np.ceil(3*sigma_spatial))
+    padded = np.pad(x, [(0,0), (0,0), (r,r), (r,r)], mode='symmetric')
+    total, norm = 0, 0
+    for i,j in product(range(2*r+1), repeat=2):
+        q = padded[..., i:i+H, j:j+W]
+        w = np.exp(-((i-r)**2 + (j-r)**2)/(2*sigma_spatial**2) - ((q-x)**2).mean(1, keepdims=True)/(2*sigma_color**2))
+        total, norm = total + w*q, norm + w
+    return total/norm
 
-def _nlm(x, h=.3, patch=3, distance=5):
-    def weight(q, r2): return np.exp(-ndimage.uniform_filter(((q-x)**2).mean(1, keepdims=True), (1, 1, patch, patch))/h**2)
-    return _weighted(x, distance, weight)
+def _nlm(x, h=.2, patch=5, distance=5):
+    return _each(x, restoration.denoise_nl_means, h=h, patch_size=patch, patch_distance=distance)
 
-# %% ../nbs/01_measure/04_classical.ipynb #db10c4eb
-def _tv(x, weight=.2):
-    out = np.empty_like(x)
-    for o, img in zip(out, x): o[:] = restoration.denoise_tv_chambolle(img, weight=weight, channel_axis=0)
-    return out
+# %% ../nbs/01_measure/04_classical.ipynb #25a5d9a9
+def _tv(x, weight=.2): return _each(x, restoration.denoise_tv_chambolle, weight=weight)
 
-# %% ../nbs/01_measure/04_classical.ipynb #1a088a6a
-def _split(x, step, axis):
-    "Half the sum and half the difference of each pixel and the one `step` further on"
-    y = np.roll(x, -step, axis)
-    return (x+y)/2, (x-y)/2
+# %% ../nbs/01_measure/04_classical.ipynb #0cb3adae
+def _wavelet(x, sigma=.25, levels=2):
+    planes = x.reshape(-1, *x.shape[2:])                     # every colour of every image by itself
+    haar = dict(sigma=sigma, wavelet='haar', wavelet_levels=levels, channel_axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')                      # cycle_spin would like dask, but does not need it
+        out = restoration.cycle_spin(planes, restoration.denoise_wavelet, 2**levels-1, func_kw=haar, channel_axis=0)
+    return out.reshape(x.shape)
 
-def _join(low, high, step, axis):
-    "Inverse of `_split`: each pixel is in two pairs, take the average of both answers"
-    return (low + high + np.roll(low - high, step, axis))/2
-
-def _haar(x, threshold, levels, step=1):
-    if step == 2**levels: return x
-    (ll, lh), (hl, hh) = (_split(o, step, -1) for o in _split(x, step, -2))
-    keep = lambda d: d*(np.abs(d) > threshold/(2*step))       # white noise in d has 1/(2 step) of its deviation in x
-    ll = _haar(ll, threshold, levels, 2*step)
-    return _join(_join(ll, keep(lh), step, -1), _join(keep(hl), keep(hh), step, -1), step, -2)
-
-def _wavelet(x, threshold=1., levels=2):
-    p = 2**levels                                             # mirror the border, so that the picture does not wrap around
-    padded = np.pad(x, [(0,0), (0,0), (p,p), (p,p)], mode='symmetric')
-    return _haar(padded, threshold, levels)[..., p:-p, p:-p]
-
-# %% ../nbs/01_measure/04_classical.ipynb #2390c180
+# %% ../nbs/01_measure/04_classical.ipynb #4fa205eb
 _FILTERS = dict(mean=_mean, gaussian=_gaussian, median=_median, bilateral=_bilateral, nlm=_nlm, tv=_tv, wavelet=_wavelet)
 CLASSICAL = tuple(_FILTERS)
 
@@ -89,7 +69,7 @@ class Filter:
     "A classical filter by its name, on float images `[B,C,H,W]`; sizes in pixels, brightnesses in units of the range [0, 1]"
     def __init__(self,
         name:str,       # One of `CLASSICAL`
-        **params        # mean, median: size; gaussian: sigma; bilateral: sigma_color, sigma_spatial; nlm: h, patch, distance; tv: weight; wavelet: threshold, levels
+        **params        # mean, median: size; gaussian: sigma; bilateral: sigma_color, sigma_spatial; nlm: h, patch, distance; tv: weight; wavelet: sigma, levels
     ):
         self.name = pick(name, CLASSICAL, 'filter')
         known = {k: p.default for k,p in list(inspect.signature(_FILTERS[name]).parameters.items())[1:]}
@@ -109,15 +89,15 @@ class Filter:
         out = _FILTERS[self.name](x.detach().cpu().float().numpy(), **self.params)
         return torch.from_numpy(np.ascontiguousarray(out)).to(x)
 
-# %% ../nbs/01_measure/04_classical.ipynb #7cebb674
+# %% ../nbs/01_measure/04_classical.ipynb #ba84bfe1
 _GRIDS = dict(
     mean      = dict(size=(3, 5, 7, 9)),
     gaussian  = dict(sigma=(.4, .5, .6, .7, .8, .9, 1, 1.1, 1.2, 1.4, 1.6, 2, 2.5)),
     median    = dict(size=(3, 5, 7, 9)),
     bilateral = dict(sigma_color=(.1, .2, .3, .5, .8, 1.2, 2), sigma_spatial=(.7, 1, 1.5)),
-    nlm       = dict(patch=(3, 5), h=(.05, .1, .15, .2, .25, .3, .4, .5, .6)),
+    nlm       = dict(patch=(3, 5), h=(.05, .1, .15, .2, .25, .3, .4, .6)),
     tv        = dict(weight=(.03, .06, .1, .15, .2, .25, .3, .4, .6, .8)),
-    wavelet   = dict(levels=(1, 2, 3), threshold=(.1, .2, .3, .4, .6, .8, 1, 1.3, 1.6)))
+    wavelet   = dict(levels=(1, 2), sigma=(.05, .1, .15, .18, .22, .26, .3, .4, .6, 1)))
 
 def filter_grid(
     name:str        # One of `CLASSICAL`

@@ -82,7 +82,7 @@ def reproduce(
     from dl_denoise import demos
     _report(demos.reproduce(experiment, names, images, epochs, batch, seed, precision, out, resume))
 
-# %% ../nbs/05_play/01_cli.ipynb #685f3d07
+# %% ../nbs/05_play/01_cli.ipynb #84daf12a
 @command
 def models(
     debug:bool=False   # show tracebacks
@@ -107,7 +107,7 @@ def evaluate(
     from dl_denoise.inference import evaluate_denoiser, load_denoiser
     from dl_denoise.noise import GaussianNoise
     d = (digits(28) if data == 'digits' else dataset(data)).subset(test=images)
-    s = evaluate_denoiser(load_denoiser(name), denoise_dls(d, GaussianNoise(sigma, clip)))
+    s = evaluate_denoiser(load_denoiser(name), denoise_dls(d, GaussianNoise(sigma, clip)), progress=True)
     print(f"{name} on {len(d.test):,} test images of {d.name}: MSE {s['mse']:.5f}, clipped {s['mse_clipped']:.5f}, PSNR {s['psnr']:.2f} dB, SSIM {s['ssim']:.3f}")
     r = cards()[name]['record']
     if (d.name, repr(GaussianNoise(sigma, clip)), len(d.test)) == (r['data'], r['noise'], r['images']['test']):
@@ -115,13 +115,13 @@ def evaluate(
         print(f"its card says MSE {r['mse']:.5f}: {off:+.2%}")
         if abs(off) > .01: raise DenoiseError("that is more than 1 % off; the weights or the data are not those of the card")
 
-# %% ../nbs/05_play/01_cli.ipynb #8e4ddd84
+# %% ../nbs/05_play/01_cli.ipynb #ef565041
 def _parser(name):
     "The argument parser of one command; it raises instead of leaving"
     p = anno_parser(COMMANDS[name], prog=f'dl_denoise {name}')
     for a in p._actions:
         if a.nargs == 0 and a.help: a.help = a.help.split(' (default')[0]      # switches need none
-    def error(msg): raise UsageError(f"{msg}; see dl_denoise {name} --help")
+    def error(msg): raise UsageError(f"{msg}{'' if msg.endswith('?') else ';'} see dl_denoise {name} --help")
     p.error = error
     return p
 
@@ -132,7 +132,7 @@ def _parse(name, argv):
     if unknown:
         opts = [o for a in p._actions for o in a.option_strings]
         near = difflib.get_close_matches(unknown[0], opts, 1)
-        p.error(f"unknown option '{unknown[0]}'" + (f", did you mean '{near[0]}'?" if near else ''))
+        p.error(f"unknown option '{unknown[0]}'" + (f"; did you mean '{near[0]}'?" if near else ''))
     return {k: v for k,v in vars(args).items() if k in inspect.signature(COMMANDS[name]).parameters}
 
 def _usage():

@@ -76,7 +76,7 @@ def add_filters(c:Comparison, names=None):
     seconds = (time.perf_counter()-t)/len(filters)
     for name, f in filters.items(): c.add(name, f, seconds=seconds, settings=repr(f))
 
-# %% ../nbs/02_clean/07_demo1.ipynb #ee8d3e4d
+# %% ../nbs/02_clean/07_demo1.ipynb #aae16761
 LEARNING_RATES = dict(cnn=2e-3, cae=2e-3, dncnn=2e-3, win5rb=3e-3)
 
 def add_network(
@@ -97,7 +97,7 @@ def add_network(
     train(learn, epochs, LEARNING_RATES[name], checkpoint=checkpoint, resume=resume, seed=seed)
     dn = Denoiser(learn.model.float(), device=dls.device)
     n = len(c.data.train)*epochs
-    r = c.add(name, dn, parameters=n_params(dn.model), epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed, target='clean',
+    r = c.add(name, lambda x: dn(x, progress=True), parameters=n_params(dn.model), epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed, target='clean',
               seconds=learn.seconds, images_per_second=n/learn.seconds if learn.seconds else None, lr=LEARNING_RATES[name], start=start,
               published=published(c.common['experiment'], name))
     if folder: save_denoiser(dn.model, f'{name}-{c.data.name}', name, r, Path(folder)/'weights', **({} if c.y.shape[1] == 1 else {'channels': c.y.shape[1]}))
@@ -140,7 +140,7 @@ def show_worst(c:Comparison, n:int=2):
                      ((c.x[i], 'noisy'), (c.restored[m][i], f'{e[i]:.4f}'), (c.y[i], 'clean'), (c.restored[m][i]-c.y[i], 'error'))])
     return show_rows(rows, row_titles=[full_name(m) for m in methods], signed=range(3, 4*n, 4), limit=.8, size=1.)
 
-# %% ../nbs/02_clean/07_demo1.ipynb #c9837a30
+# %% ../nbs/02_clean/07_demo1.ipynb #5d70c3f9
 _DIGITS_EPOCHS = dict(cnn=20, cae=20, dncnn=3, win5rb=2)      # on the 1,400 embedded digits
 _LARGE = ('dncnn', 'win5rb')
 
@@ -179,6 +179,7 @@ def demo1(
     save_demo(c)
     return c
 
+# %% ../nbs/02_clean/07_demo1.ipynb #16a765fa
 def save_demo(c:Comparison):
     "Write a comparison's records and figures to its folder"
     for r in c.records: save_record(r, c.out/'results', overwrite=True)
@@ -187,7 +188,7 @@ def save_demo(c:Comparison):
         with atomic(c.out/f'{name}.png', 'wb') as f: fig.savefig(f, dpi=150)
         plt.close(fig)
 
-# %% ../nbs/02_clean/07_demo1.ipynb #9a873fae
+# %% ../nbs/02_clean/07_demo1.ipynb #6423b5e9
 def reproduce(
     experiment:str='demo1',
     models=MODELS,
@@ -203,7 +204,7 @@ def reproduce(
     pick(experiment, ('demo1',), 'experiment')
     return demo1('mnist', .5, True, epochs, images, models, seed, bs, precision, True, out, resume)
 
-# %% ../nbs/02_clean/07_demo1.ipynb #7c2f966c
+# %% ../nbs/02_clean/07_demo1.ipynb #c7a9c936
 def packaged_comparison(
     data:Splits,
     noise=GaussianNoise(.5, clip=True)

@@ -5,13 +5,14 @@
 # %% auto #0
 __all__ = ['fold_bn', 'Denoiser', 'save_denoiser', 'load_denoiser', 'noisy_images', 'evaluate_denoiser']
 
-# %% ../nbs/04_pictures/01_inference.ipynb #ab8994e8
+# %% ../nbs/04_pictures/01_inference.ipynb #8e9dcec4
 from copy import deepcopy
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
 from torch import nn, Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+from fastprogress import progress_bar
 from safetensors.torch import load_file, save
 from .core import DenoiseError, WEIGHTS, atomic, cards, file_hash, pick, save_json
 from .data import load_image
@@ -30,7 +31,7 @@ def fold_bn(
                 seq[i], seq[i+1] = fuse_conv_bn_eval(seq[i], seq[i+1], transpose=isinstance(seq[i], nn.ConvTranspose2d)), nn.Identity()
     return model
 
-# %% ../nbs/04_pictures/01_inference.ipynb #52a0c74e
+# %% ../nbs/04_pictures/01_inference.ipynb #7d8fb0cb
 class Denoiser:
     "A trained network, ready to use; `model` is the plain network, `card` tells how it was trained and what it scores"
     def __init__(self,
@@ -44,12 +45,12 @@ class Denoiser:
 
     def __repr__(self): return f"Denoiser({self.card.get('name', type(self.model).__name__)!r}, {self.device})"
 
-    def _run(self, x, bs):
+    def _run(self, x, bs, progress):
         with torch.inference_mode():
-            outs = [self.fast(o.to(self.device).contiguous(memory_format=torch.channels_last)) for o in x.split(bs)]
+            outs = [self.fast(o.to(self.device).contiguous(memory_format=torch.channels_last)) for o in progress_bar(x.split(bs), display=progress, leave=False)]
         return torch.cat(outs).contiguous().to(x.device)
 
-# %% ../nbs/04_pictures/01_inference.ipynb #3028967d
+# %% ../nbs/04_pictures/01_inference.ipynb #f87244e0
 def _to_batch(x, channels):
     "Any image as a float tensor `[B,C,H,W]` with range [0, 1]"
     if isinstance(x, np.ndarray):
@@ -64,16 +65,17 @@ def _to_batch(x, channels):
 
 @patch
 def __call__(self:Denoiser,
-    x,              # Tensor, array, Pillow picture, or path
-    bs:int=256      # Images at a time
-):                  # The denoised image, of the same kind
+    x,                      # Tensor, array, Pillow picture, or path
+    bs:int=256,             # Images at a time
+    progress:bool=False     # Show a progress bar?
+):                          # The denoised image, of the same kind
     "Denoise one image or a batch"
     from PIL import Image
     channels = self.card.get('channels', 1)
     if isinstance(x, (str, Path)): x = Image.fromarray(load_image(x, channels).permute(1, 2, 0).squeeze(-1).numpy())
-    if isinstance(x, Image.Image): return Image.fromarray(self(np.asarray(x.convert('L' if channels == 1 else 'RGB')), bs))
+    if isinstance(x, Image.Image): return Image.fromarray(self(np.asarray(x.convert('L' if channels == 1 else 'RGB')), bs, progress))
     if not isinstance(x, (Tensor, np.ndarray)): raise DenoiseError(f"a denoiser takes a tensor, an array, a Pillow picture or a path, got {type(x).__name__}")
-    y = self._run(_to_batch(x, channels), bs)
+    y = self._run(_to_batch(x, channels), bs, progress)
     eight_bit = x.dtype in (torch.uint8, np.uint8)
     if eight_bit: y = y.clamp(0, 1).mul(255).round().byte()
     if isinstance(x, Tensor): return y.reshape(x.shape).to(x.dtype)
@@ -112,7 +114,7 @@ def load_denoiser(
     model.load_state_dict(load_file(path))
     return Denoiser(model, card, device)
 
-# %% ../nbs/04_pictures/01_inference.ipynb #a3ec2234
+# %% ../nbs/04_pictures/01_inference.ipynb #b07fdfbc
 def noisy_images(
     dl                  # A loader whose noise has a seed
 ) -> tuple:             # Noisy and clean images, each `[N,C,H,W]`, on the CPU
@@ -121,9 +123,10 @@ def noisy_images(
     return torch.cat(xs), torch.cat(ys)
 
 def evaluate_denoiser(
-    dn,                 # Takes and returns tensors `[B,C,H,W]`
-    dls                 # From `denoise_dls`; its third loader has the test images
-) -> dict:              # As `metrics.score`
+    dn:Denoiser,
+    dls,                    # From `denoise_dls`; its third loader has the test images
+    progress:bool=False     # Show a progress bar?
+) -> dict:                  # As `metrics.score`
     "Score a denoiser on the test images"
     x, y = noisy_images(dls[2])
-    return score(dn(x), y)
+    return score(dn(x, progress=progress), y)

@@ -1,13 +1,12 @@
 "The command line as a user meets it: a process, its exit code, and what it prints."
 import json, os, signal, subprocess, sys, time
-from pathlib import Path
 import pytest
 
-HERE = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, '-c', 'import sys; from dl_denoise.cli import main; sys.exit(main())']     # what the installed script does
 
 def run(*args, env=None, timeout=300, **kw):
     "Run `dl_denoise` as a process"
-    return subprocess.run([sys.executable, '-m', 'dl_denoise.cli', *args], capture_output=True, text=True, timeout=timeout,
+    return subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=timeout,
                           env={**os.environ, **(env or {})}, **kw)
 
 def failed(r, code, *words):
@@ -40,7 +39,8 @@ def test_answers_at_once(args, code, words):
 def test_interrupted_and_resumed(tmp_path):
     "Ctrl-C in training keeps the finished epochs; --resume goes on and ends with a table and pictures"
     args = ['demo1', '--models', 'cnn', '--images', '400', '--epochs', '8', '--out', 'out']
-    p = subprocess.Popen([sys.executable, '-m', 'dl_denoise.cli', *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    p = subprocess.Popen([*COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # some parents ignore it
     checkpoint, end = tmp_path/'out/checkpoints/cnn.pth', time.time()+200
     while not checkpoint.exists() and p.poll() is None and time.time() < end: time.sleep(.05)
     p.send_signal(signal.SIGINT)
@@ -63,7 +63,7 @@ def test_no_network_no_data(tmp_path):
                http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9')
     r = run('demo1', '--data', 'mnist', '--models', 'cnn', env=env, cwd=tmp_path)
     failed(r, 1, 'could not download train-images-idx3-ubyte.gz', 'Check the network')
-    assert not [p for p in tmp_path.rglob('*') if p.is_file()]
+    assert not [p for p in (tmp_path/'cache'/'dl_denoise').rglob('*') if p.is_file()]
 
 def test_corrupted_mnist(tmp_path):
     "A file with the right name and wrong bytes is never used"

@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['conv', 'create_model', 'receptive_field', 'layer_table', 'n_params', 'draw_network']
 
-# %% ../../nbs/02_clean/02_blocks.ipynb #28c17dae
+# %% ../../nbs/02_clean/02_blocks.ipynb #0dcdbac8
 from copy import deepcopy
 from importlib import import_module
+from itertools import groupby
 import matplotlib.pyplot as plt, pandas as pd, torch
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import nn, Tensor
@@ -81,40 +82,49 @@ def n_params(model:nn.Module) -> int:
     "Number of trainable parameters"
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
-# %% ../../nbs/02_clean/02_blocks.ipynb #f69105c6
+# %% ../../nbs/02_clean/02_blocks.ipynb #c7ecc102
+def _layers(model, shape):
+    "What follows each convolution, and the shape there, from a run with one image; the input comes first"
+    found = [((), tuple(shape))]
+    def note(m, inp, out):
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): found.append(((f'{m.kernel_size[0]}×{m.kernel_size[1]}',), tuple(out.shape[1:])))
+        else: found[-1] = (found[-1][0] + ('BN' if isinstance(m, nn.BatchNorm2d) else 'ReLU',), found[-1][1])
+    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU))]
+    was, p = model.training, next(model.parameters())
+    with torch.no_grad(): model.eval()(torch.zeros(1, *shape, device=p.device, dtype=p.dtype))
+    model.train(was)
+    for h in hooks: h.remove()
+    return found
+
 def draw_network(
     model:nn.Module,
     shape:tuple=(1, 28, 28),    # Channels, height, width of the input
     title:str='',
-    skip:bool=False             # Draw an arc from the input to the output?
+    skip:str=''                 # Label of an arc from the input to the output; no arc without one
 ):
     "A drawing of a network's convolutions, made from a run with one image; returns the figure"
-    boxes = [(None, shape)]
-    def note(m, inp, out):
-        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): boxes.append(([f'{m.kernel_size[0]}×{m.kernel_size[1]}'], tuple(out.shape[1:])))
-        elif isinstance(m, nn.BatchNorm2d): boxes[-1][0].append('BN')
-        elif isinstance(m, nn.ReLU): boxes[-1][0].append('ReLU')
-    hooks = [m.register_forward_hook(note) for m in model.modules() if not list(m.children())]
-    was = model.training
-    with torch.no_grad(): model.eval()(torch.zeros(1, *shape))
-    model.train(was)
-    for h in hooks: h.remove()
-
-    fig, ax = plt.subplots(figsize=(9, 2.6), layout='constrained')
-    x, gap, top = 0., 1.2, shape[1]
-    for what, (c,h,w) in boxes:
-        wide, tall = .35*c**.5, h/top*6
-        ax.add_patch(Rectangle((x, -tall/2), wide, tall, fc='#dde8f0' if what else '0.9', ec=INK, lw=.8))
-        if what and 'BN' in what: ax.add_patch(Rectangle((x+wide, -tall/2), .18, tall, fc=ORANGE, ec='none'))
-        if what and 'ReLU' in what: ax.add_patch(Rectangle((x+wide+.2, -tall/2), .18, tall, fc=GREEN, ec='none'))
-        ax.text(x+wide/2, -3.5, f'{c}', ha='center', va='top', fontsize=7, color=INK)
-        if what: ax.text(x+wide/2, tall/2+.15, what[0], ha='center', va='bottom', fontsize=6, color=BLUE)
-        x += wide + gap
+    fig, ax = plt.subplots(figsize=(8, 2.9 if skip else 2.5), layout='constrained')
+    found, x = _layers(model, shape), 0.
+    unit, edge = (.35, .2) if len(found) < 13 else (.12, .18)
+    for (what, (c,h,w)), same in groupby(found):
+        n, left = len(list(same)), x
+        for _ in range(n):
+            wide, tall = unit*c**.5, 6*h/shape[1]
+            ax.add_patch(Rectangle((x, -tall/2), wide, tall, fc='#dde8f0' if what else '0.9', ec=INK, lw=.8))
+            x += wide
+            for k,color in (('BN', ORANGE), ('ReLU', GREEN)):
+                if k in what: ax.add_patch(Rectangle((x, -tall/2), edge, tall, fc=color, ec='none')); x += edge
+            right, x = x, x + (.3 if n > 2 else .9)
+        x = right + .9
+        many, mid = (f'{n} × ' if n > 1 else ''), (left + right)/2
+        ax.text(mid, -3.3, c, ha='center', va='top', fontsize=9, color=INK)
+        if what: ax.text(mid, tall/2+.2, many + what[0], ha='center', va='bottom', fontsize=9 if n > 2 or len(found) < 9 else 8, color=BLUE)
     if skip:
-        ax.add_patch(FancyArrowPatch((.2, 3.9), (x-gap, 3.9), connectionstyle='arc3,rad=-.06', arrowstyle='-|>', mutation_scale=8, color=INK, lw=.8))
-        ax.text(x/2, 5.6, 'input added to the output', ha='center', fontsize=8, color=INK)
-    ax.text(0, -4.7, 'channels below, kernel above;', fontsize=7, color=INK, va='top')
-    ax.text(.30*x, -4.7, '▮ batch norm', fontsize=7, color=ORANGE, va='top'); ax.text(.43*x, -4.7, '▮ ReLU', fontsize=7, color=GREEN, va='top')
-    ax.set(xlim=(-.5, x), ylim=(-5.6, 6.4 if skip else 4.4)); ax.axis('off')
-    if title: ax.set_title(title, fontsize=10)
+        ax.plot([.15, .15, right-.15], [3.3, 4.8, 4.8], color=INK, lw=.8)
+        ax.add_patch(FancyArrowPatch((right-.15, 4.85), (right-.15, 4.), arrowstyle='-|>', mutation_scale=9, color=INK, lw=.8, shrinkA=0, shrinkB=0))
+        ax.text(right/2, 5., skip, ha='center', va='bottom', fontsize=9, color=INK)
+    for i,(t,color,shown) in enumerate([('channels below, kernel above', INK, True), ('▮ batch norm', ORANGE, any('BN' in o for o,_ in found)), ('▮ ReLU', GREEN, any('ReLU' in o for o,_ in found))]):
+        if shown: ax.text((0, .55, .78)[i], -.02, t, transform=ax.transAxes, fontsize=9, color=color, va='top')
+    ax.set(xlim=(-.3, right+.3), ylim=(-4.4, 5.9 if skip else 4.4)); ax.axis('off')
+    if title: ax.set_title(title, fontsize=11)
     return fig
