@@ -82,7 +82,7 @@ def n_params(model:nn.Module) -> int:
     "Number of trainable parameters"
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
-# %% ../../nbs/02_clean/02_blocks.ipynb #c7ecc102
+# %% ../../nbs/02_clean/02_blocks.ipynb #0422f200
 def _layers(model, shape):
     "What follows each convolution, and the shape there, from a run with one image; the input comes first"
     found = [((), tuple(shape))]
@@ -96,6 +96,7 @@ def _layers(model, shape):
     for h in hooks: h.remove()
     return found
 
+# %% ../../nbs/02_clean/02_blocks.ipynb #cced6079
 def draw_network(
     model:nn.Module,
     shape:tuple=(1, 28, 28),    # Channels, height, width of the input
