@@ -16,7 +16,7 @@ from dl_denoise.noise import GaussianNoise
 
 NOISE, LR = GaussianNoise(.5, clip=True), 2e-3
 # name in the ledger -> architecture, its arguments, training images of one measurement on a CPU
-NETWORKS = {'cnn-small': ('cnn', dict(depth=4, width=16), 2048), 'cnn': ('cnn', {}, 384), 'dncnn': ('dncnn', {}, 192)}
+NETWORKS = {'cnn-small': ('cnn', dict(depth=4, width=16), 12800), 'cnn': ('cnn', {}, 768), 'dncnn': ('dncnn', {}, 256)}
 
 class Stopwatch(Callback):
     "Seconds of the training part of an epoch, without the validation"
@@ -130,7 +130,7 @@ def inference(arch, kwargs, bs, device, repeats):
 def main(
     out:str='speed',         # Folder for the records
     networks:str='',         # Only these, with commas; by default cnn-small, cnn and dncnn
-    bs:int=64,               # Images in a batch
+    bs:int=128,              # Images in a batch, as in the demos
     scale:int=1,             # So many times more images in a measurement: 1 for a CPU, 50 for a GPU
     repeats:int=5,           # Rounds; the median counts
     device:str='',           # By default the GPU if there is one

@@ -187,7 +187,7 @@ def dataset(
     source = data_source(source)
     return _SETS[source]() if source in _SETS else image_folder(source)
 
-# %% ../nbs/01_measure/02_data.ipynb #2fbd3b88
+# %% ../nbs/01_measure/02_data.ipynb #d3ab8315
 TARGETS = ('clean', 'noisy')
 
 class NoisyDL(TfmdDL):
@@ -210,7 +210,7 @@ class NoisyDL(TfmdDL):
         super().before_iter()
         if self.seed is not None: self.gen = torch.Generator(self.images.device).manual_seed(self.seed)
 
-    def create_item(self, i): return i
+    def do_item(self, i): return i
 
     def do_batch(self, idxs):
         y = self.images[torch.as_tensor(idxs, device=self.images.device)].float().div_(255)

@@ -31,7 +31,7 @@ def fold_bn(
                 seq[i], seq[i+1] = fuse_conv_bn_eval(seq[i], seq[i+1], transpose=isinstance(seq[i], nn.ConvTranspose2d)), nn.Identity()
     return model
 
-# %% ../nbs/04_pictures/01_inference.ipynb #7d8fb0cb
+# %% ../nbs/04_pictures/01_inference.ipynb #cca36257
 class Denoiser:
     "A trained network, ready to use; `model` is the plain network, `card` tells how it was trained and what it scores"
     def __init__(self,
@@ -46,9 +46,10 @@ class Denoiser:
     def __repr__(self): return f"Denoiser({self.card.get('name', type(self.model).__name__)!r}, {self.device})"
 
     def _run(self, x, bs, progress):
+        def run(o): return self.fast(o.to(self.device, memory_format=torch.channels_last)).contiguous().to(x.device)
         with torch.inference_mode():
-            outs = [self.fast(o.to(self.device).contiguous(memory_format=torch.channels_last)) for o in progress_bar(x.split(bs), display=progress, leave=False)]
-        return torch.cat(outs).contiguous().to(x.device)
+            if len(x) <= bs: return run(x)
+            return torch.cat([run(o) for o in progress_bar(x.split(bs), display=progress, leave=False)])
 
 # %% ../nbs/04_pictures/01_inference.ipynb #f87244e0
 def _to_batch(x, channels):

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['PRECISIONS', 'SCHEDULES', 'Autocast', 'StopOnNaN', 'denoise_learner', 'Checkpoint', 'train']
 
-# %% ../nbs/02_clean/01_learner.ipynb #0b9ae793
+# %% ../nbs/02_clean/01_learner.ipynb #b012a684
 import io, math, time
 from pathlib import Path
 import numpy as np, torch
@@ -13,7 +13,6 @@ from torch import nn
 from fastai.basics import Learner, Callback, CancelFitException, L, set_seed
 from fastai.callback.channelslast import ChannelsLast
 from fastai.callback.schedule import *
-from fastai.losses import MSELossFlat
 from fastai.optimizer import Adam
 from .core import DenoiseError, UsageError, atomic, pick
 from .metrics import psnr
@@ -36,7 +35,7 @@ class StopOnNaN(Callback):
         if self.training and not math.isfinite(self.loss.item()):
             raise DenoiseError(f"the loss became {self.loss.item()} in epoch {self.epoch}, batch {self.iter}; lower the learning rate (now {self.opt.hypers[-1]['lr']:.2g}) or look for NaN in the images")
 
-# %% ../nbs/02_clean/01_learner.ipynb #3deae2a7
+# %% ../nbs/02_clean/01_learner.ipynb #523834dd
 def _check_model(dls, model):
     "Try one image: wrong channels and wrong shapes are found before training, not in it"
     x, y = dls.train.new(bs=1, shuffle=False).one_batch()
@@ -65,7 +64,7 @@ def denoise_learner(
     if pick(precision, PRECISIONS, 'precision') == 'auto':
         precision = 'bf16' if dls.device.type == 'cuda' and torch.cuda.is_bf16_supported() else 'fp32'
     cbs = [ChannelsLast(), StopOnNaN(), *([Autocast()] if precision == 'bf16' else []), *L(cbs)]
-    learn = Learner(dls, model, loss_func=loss_func or MSELossFlat(), opt_func=Adam, lr=lr, wd=0., metrics=metrics, cbs=cbs, **kwargs)
+    learn = Learner(dls, model, loss_func=loss_func or nn.MSELoss(), opt_func=Adam, lr=lr, wd=0., metrics=metrics, cbs=cbs, **kwargs)
     learn.precision = precision
     return learn
 
