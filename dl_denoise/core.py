@@ -37,7 +37,7 @@ MODELS = ('cnn', 'cae', 'dncnn', 'win5rb')
 DIGIT_SETS = ('digits', 'mnist', 'fashion-mnist', 'kmnist')
 PICTURE_SETS = ('bsd68', 'set12', 'train400', 'cbsd68', 'cbsd432')
 
-# %% ../nbs/06_ledger/03_core.ipynb #6053d948
+# %% ../nbs/06_ledger/03_core.ipynb #5fadf0b7
 def number(
     v,                    # What was given
     name:str,             # What it stands for, for the message
@@ -57,7 +57,7 @@ def data_source(
     source = str(source)
     return source if Path(source).is_dir() else pick(source, [*DIGIT_SETS, *PICTURE_SETS], 'data set or folder')
 
-# %% ../nbs/06_ledger/03_core.ipynb #8aa9ab5a
+# %% ../nbs/06_ledger/03_core.ipynb #511b01b3
 @contextmanager
 def atomic(
     path,                # The file to write
@@ -78,7 +78,7 @@ def atomic(
             raise DenoiseError(f"no space left to write {path}; nothing was changed. Free some space or choose another folder") from e
         raise
 
-# %% ../nbs/06_ledger/03_core.ipynb #493ea4db
+# %% ../nbs/06_ledger/03_core.ipynb #6f8f004c
 def save_json(
     obj,         # Anything that `json` can write
     path         # The file
@@ -97,7 +97,7 @@ def file_hash(
         for piece in iter(lambda: f.read(1 << 20), b''): h.update(piece)
     return f'{algorithm}:{h.hexdigest()}'
 
-# %% ../nbs/06_ledger/03_core.ipynb #60b55ce0
+# %% ../nbs/06_ledger/03_core.ipynb #cd1428c2
 def _fetch(url, part, timeout):
     "Append what `url` still has to give to the file `part`"
     have = part.stat().st_size if part.exists() else 0
@@ -137,7 +137,7 @@ def download(
         if part.exists() and why[-1].endswith('hash)'): part.unlink()
     raise DenoiseError(f"could not download {path.name}: {'; '.join(why)}. Check the network and try again, or put the file at {path} yourself")
 
-# %% ../nbs/06_ledger/03_core.ipynb #218a3720
+# %% ../nbs/06_ledger/03_core.ipynb #94ae628a
 WEIGHTS = Path(str(files('dl_denoise')))/'weights'
 
 def cards(
