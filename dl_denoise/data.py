@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['TARGETS', 'Splits', 'digits', 'data_folders', 'at_hand', 'read_idx', 'mnist', 'fashion_mnist', 'kmnist',
-           'sample_data', 'load_image', 'image_files', 'pictures', 'image_folder', 'dataset', 'NoisyDL', 'denoise_dls']
+           'sample_data', 'load_image', 'image_files', 'pictures', 'tiles', 'image_folder', 'dataset', 'NoisyDL',
+           'denoise_dls']
 
 # %% ../nbs/01_measure/02_data.ipynb #a2a34300
 import gzip, os, struct
@@ -156,8 +157,8 @@ def pictures(
         raise DenoiseError(f"{source} is not at hand; put its pictures into a folder {source} and set DL_DENOISE_DATA to the folder above it")
     return [load_image(p, channels) for p in image_files(folder or source)]
 
-# %% ../nbs/01_measure/02_data.ipynb #9e666b2b
-def _tiles(img, size):
+# %% ../nbs/01_measure/02_data.ipynb #667003e1
+def tiles(img, size):
     "Non-overlapping squares of one picture"
     C = img.shape[0]
     return img.unfold(1, size, size).unfold(2, size, size).permute(1, 2, 0, 3, 4).reshape(-1, C, size, size)
@@ -174,7 +175,7 @@ def image_folder(
     if len(imgs) < 3: raise DenoiseError(f"{source} has {len(imgs)} pictures; at least 3 are needed, for training, validation and test")
     order = torch.randperm(len(imgs), generator=torch.Generator().manual_seed(0)).tolist()
     k = max(1, len(imgs)//10)
-    part = lambda idxs: torch.cat([_tiles(imgs[i], size) for i in idxs])
+    part = lambda idxs: torch.cat([tiles(imgs[i], size) for i in idxs])
     return Splits(Path(source).name, part(order[2*k:]), part(order[k:2*k]), part(order[:k]))
 
 # %% ../nbs/01_measure/02_data.ipynb #94fce619
@@ -187,7 +188,7 @@ def dataset(
     source = data_source(source)
     return _SETS[source]() if source in _SETS else image_folder(source)
 
-# %% ../nbs/01_measure/02_data.ipynb #d3ab8315
+# %% ../nbs/01_measure/02_data.ipynb #cb761d88
 TARGETS = ('clean', 'noisy')
 
 class NoisyDL(TfmdDL):
@@ -195,14 +196,15 @@ class NoisyDL(TfmdDL):
     def __init__(self,
         dataset:Tensor,           # Clean images, uint8 `[N,C,H,W]`
         noise:Noise=None,         # The noise model
-        target:str='clean',       # 'clean', or 'noisy' for a second noisy copy
+        target='clean',           # 'clean', 'noisy' for a second noisy copy, or the noise model of that copy
         bs:int=128,               # Images in a batch
         shuffle:bool=False,       # A new order in each epoch?
         seed:int=None,            # The same noise at each iteration if given; else fresh
         device=None,              # Where the images live
         **kwargs
     ):
-        self.images, self.noise, self.target, self.seed = dataset.to(device), noise, pick(target, TARGETS, 'target'), seed
+        self.target = target if isinstance(target, Noise) else pick(target, TARGETS, 'target')
+        self.images, self.noise, self.seed = dataset.to(device), noise, seed
         super().__init__(range(len(dataset)), bs=bs, shuffle=shuffle, num_workers=0, do_setup=False, device=self.images.device, **kwargs)
         self._n_inp, self.gen = 1, None
 
@@ -215,7 +217,8 @@ class NoisyDL(TfmdDL):
     def do_batch(self, idxs):
         y = self.images[torch.as_tensor(idxs, device=self.images.device)].float().div_(255)
         x = self.noise(y, generator=self.gen)
-        return x, (y if self.target == 'clean' else self.noise(y, generator=self.gen))
+        if self.target == 'clean': return x, y
+        return x, (self.noise if self.target == 'noisy' else self.target)(y, generator=self.gen)
 
 # %% ../nbs/01_measure/02_data.ipynb #6daa3257
 @patch
@@ -239,11 +242,11 @@ def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
                       [(y[i], None) for i in n], [(out[i]-y[i], None) for i in n]],
                      row_titles=['noisy', 'result (MSE)', 'target', 'error'], signed_rows=[3], **kwargs)
 
-# %% ../nbs/01_measure/02_data.ipynb #fcd9c8fc
+# %% ../nbs/01_measure/02_data.ipynb #7234c1f8
 def denoise_dls(
     data:Splits,            # Clean images
     noise:Noise,            # The noise model
-    target:str='clean',     # 'clean', or 'noisy' for Noise2Noise
+    target='clean',         # 'clean'; for Noise2Noise 'noisy', or the noise model of the targets if it is another
     bs:int=128,             # Images in a training batch
     seed:int=42,            # Seed of the validation noise; the test noise has the next
     device=None             # By default the GPU if there is one

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['LEARNING_RATES', 'Comparison', 'start_comparison', 'add_filters', 'add_network', 'best_filter', 'show_digits',
-           'show_histograms', 'show_worst', 'free_folder', 'demo1', 'save_demo', 'reproduce', 'packaged_comparison']
+           'show_histograms', 'show_worst', 'free_folder', 'demo1', 'save_demo', 'reproduce_demo1',
+           'packaged_comparison']
 
-# %% ../nbs/02_clean/07_demo1.ipynb #7a313e30
+# %% ../nbs/02_clean/07_demo1.ipynb #239dfcab
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ import matplotlib.pyplot as plt, numpy as np, torch
 from fastai.basics import set_seed
 from torch import Tensor
 from .classical import tuned_filters
-from .core import MODELS, atomic, cards, pick
+from .core import MODELS, atomic, cards
 from .data import Splits, dataset, denoise_dls
 from .inference import Denoiser, load_denoiser, noisy_images, save_denoiser
 from .learner import denoise_learner, train
@@ -24,7 +25,7 @@ from .models.blocks import create_model, n_params
 from .noise import GaussianNoise
 from .plot import BLUE, GREEN, INK, ORANGE, PURPLE, RED, show_rows
 
-# %% ../nbs/02_clean/07_demo1.ipynb #64172f19
+# %% ../nbs/02_clean/07_demo1.ipynb #371d7ed2
 @dataclass
 class Comparison:
     "Methods on the same noisy test images: their records and what they restored"
@@ -47,7 +48,7 @@ class Comparison:
         out = fn(self.x)
         ms = (time.perf_counter()-t)/len(self.x)*1000
         blank = dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'seconds', 'images_per_second'))
-        r = {**self.common, **blank, **fields, 'model': name, **score(out, self.y), 'ms_per_image': ms}
+        r = {**self.common, **blank, 'model': name, **fields, **score(out, self.y), 'ms_per_image': ms}
         self.records.append(r)
         self.restored[name] = out
         return r
@@ -76,7 +77,7 @@ def add_filters(c:Comparison, names=None):
     seconds = (time.perf_counter()-t)/len(filters)
     for name, f in filters.items(): c.add(name, f, seconds=seconds, settings=repr(f))
 
-# %% ../nbs/02_clean/07_demo1.ipynb #aae16761
+# %% ../nbs/02_clean/07_demo1.ipynb #9b9e9f61
 LEARNING_RATES = dict(cnn=2e-3, cae=2e-3, dncnn=2e-3, win5rb=3e-3)
 
 def add_network(
@@ -87,20 +88,24 @@ def add_network(
     precision:str='auto',       # As for `denoise_learner`
     folder=None,                # Where checkpoint and weights go
     resume:bool=False,          # Go on from the checkpoint there?
-    start:str=None              # A packaged denoiser to start from
+    start:str=None,             # A packaged denoiser to start from
+    variant:str=None,           # Tells apart trainings of one network
+    loss_func=None, cbs=None,   # As for `denoise_learner`
+    lr:float=None,              # By default the network's in `LEARNING_RATES`
+    **arguments                 # More for `create_model`
 ) -> dict:                      # Its record
     "Train one network and add it; its weights are saved to `folder`/weights"
     set_seed(seed)
-    model = load_denoiser(start).model if start else create_model(name, channels=c.y.shape[1])
-    learn = denoise_learner(dls, model, precision=precision)
-    checkpoint = folder and Path(folder)/'checkpoints'/f'{name}.pth'
-    train(learn, epochs, LEARNING_RATES[name], checkpoint=checkpoint, resume=resume, seed=seed)
+    lr, arguments = lr or LEARNING_RATES[name], {**arguments, **({} if c.y.shape[1] == 1 else {'channels': c.y.shape[1]})}
+    learn = denoise_learner(dls, load_denoiser(start).model if start else create_model(name, **arguments), loss_func, precision=precision, cbs=cbs)
+    checkpoint = folder and Path(folder)/'checkpoints'/f'{variant or name}.pth'
+    train(learn, epochs, lr, checkpoint=checkpoint, resume=resume, seed=seed)
     dn = Denoiser(learn.model.float(), device=dls.device)
-    n = len(c.data.train)*epochs
-    r = c.add(name, lambda x: dn(x, progress=True), parameters=n_params(dn.model), epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed, target='clean',
-              seconds=learn.seconds, images_per_second=n/learn.seconds if learn.seconds else None, lr=LEARNING_RATES[name], start=start,
-              published=published(c.common['experiment'], name))
-    if folder: save_denoiser(dn.model, f'{name}-{c.data.name}', name, r, Path(folder)/'weights', **({} if c.y.shape[1] == 1 else {'channels': c.y.shape[1]}))
+    n = len(dls.train.images)*epochs
+    r = c.add(variant or name, lambda x: dn(x, progress=True), model=name, variant=variant, parameters=n_params(dn.model), epochs=epochs, batch_size=dls.train.bs,
+              precision=learn.precision, seed=seed, target=str(dls.train.target), loss=repr(loss_func) if loss_func else 'MSELoss()', seconds=learn.seconds,
+              images_per_second=n/learn.seconds if learn.seconds else None, lr=lr, start=start, published=published(c.common['experiment'], '-'.join(filter(None, [name, variant]))))
+    if folder: save_denoiser(dn.model, '-'.join(filter(None, [name, variant, c.data.name])), name, r, Path(folder)/'weights', **arguments)
     return r
 
 # %% ../nbs/02_clean/07_demo1.ipynb #a60a782f
@@ -188,9 +193,8 @@ def save_demo(c:Comparison):
         with atomic(c.out/f'{name}.png', 'wb') as f: fig.savefig(f, dpi=150)
         plt.close(fig)
 
-# %% ../nbs/02_clean/07_demo1.ipynb #6423b5e9
-def reproduce(
-    experiment:str='demo1',
+# %% ../nbs/02_clean/07_demo1.ipynb #ae7a0e91
+def reproduce_demo1(
     models=MODELS,
     images:int=50_000,         # Training images; the article's protocol has 50,000
     epochs:int=10,             # The article's protocol has 10
@@ -201,7 +205,6 @@ def reproduce(
     resume:bool=False
 ) -> Comparison:
     "The article's protocol on MNIST: records for the ledger and weights to package"
-    pick(experiment, ('demo1',), 'experiment')
     return demo1('mnist', .5, True, epochs, images, models, seed, bs, precision, True, out, resume)
 
 # %% ../nbs/02_clean/07_demo1.ipynb #c7a9c936

@@ -44,24 +44,24 @@ def surroundings(
     versions = {p: _version(p) for p in ('torch', 'fastai', 'dl_denoise')}
     return dict(device=name, versions=dict(python=platform.python_version(), **versions), commit=_commit())
 
-# %% ../nbs/06_ledger/01_ledger.ipynb #369be44a
+# %% ../nbs/06_ledger/01_ledger.ipynb #131b020b
 _ARTICLE = 'the article: MNIST, Gaussian noise, 50,000 training pairs, 10,000 test images, 10 epochs, batch 128'
 PUBLISHED = {('demo1', 'cnn'): .01171, ('demo1', 'cae'): .00991, ('demo1', 'dncnn'): .00943, ('demo1', 'win5rb'): .00873,
-             ('demo2', 'win5rb'): .0425}
+             ('demo2', 'win5rb-n2n-clipped'): .0425}
 
-def published(experiment:str, model:str) -> dict|None:
-    "The article's value for a network, with its source"
-    v = PUBLISHED.get((experiment, model))
+def published(experiment:str, name:str) -> dict|None:
+    "The article's value for a network (and variant), with its source"
+    v = PUBLISHED.get((experiment, name))
     return v and dict(value=v, source=_ARTICLE)
 
-# %% ../nbs/06_ledger/01_ledger.ipynb #dac50a21
+# %% ../nbs/06_ledger/01_ledger.ipynb #5c45baf7
 FIELDS = ('experiment', 'model', 'parameters', 'data', 'images', 'noise', 'target', 'epochs', 'batch_size', 'precision', 'seed',
           'mse', 'psnr', 'ssim', 'seconds', 'images_per_second', 'device', 'versions', 'commit')
 
 def record_name(r:dict) -> str:
-    "File name of a record: experiment, model, data, images and seed"
+    "File name of a record: experiment, model, variant, data, images and seed"
     n = r.get('images', {}).get('train')
-    return '-'.join(str(o) for o in (r['experiment'], r['model'], r['data'], *([n] if n else []), *([f"seed{r['seed']}"] if r.get('seed') is not None else []))) + '.json'
+    return '-'.join(str(o) for o in (r['experiment'], r['model'], *([r['variant']] if r.get('variant') else []), r['data'], *([n] if n else []), *([f"seed{r['seed']}"] if r.get('seed') is not None else []))) + '.json'
 
 def save_record(
     record:dict,              # With at least `FIELDS`
@@ -84,9 +84,11 @@ def load_records(
     rs = [json.loads(p.read_text(encoding='utf8')) for p in sorted(Path(folder).glob('*.json'))]
     return [r for r in rs if experiment in (None, r['experiment'])]
 
-# %% ../nbs/06_ledger/01_ledger.ipynb #9d612ea9
+# %% ../nbs/06_ledger/01_ledger.ipynb #ed5d9609
 _NAMES = dict(cnn='CNN', cae='CAE', dncnn='DnCNN', win5rb='Win5-RB', mean='moving average', gaussian='Gaussian blur', median='median',
-              bilateral='bilateral', nlm='non-local means', tv='total variation', wavelet='wavelet', noisy='noisy image')
+              bilateral='bilateral', nlm='non-local means', tv='total variation', wavelet='wavelet', noisy='noisy image', **{
+    'supervised': 'clean targets', 'n2n-clipped': 'noisy targets', 'n2n-unbiased': 'noisy targets, unbiased output',
+    'n2n-unclipped': 'noisy targets, not clipped', 'n2n-censored': 'noisy targets, censored loss'})
 
 def full_name(model:str) -> str:
     "How a method is called in tables and figures"
@@ -99,7 +101,7 @@ def table(
     rows = []
     for r in records:
         n, pub = (r.get('images') or {}).get('train'), r.get('published')
-        rows.append({'method': full_name(r['model']), 'MSE': f"{r['mse']:.5f}", "article's MSE": f"{pub['value']:.5f}" if pub else '',
+        rows.append({'method': ', '.join(full_name(o) for o in (r['model'], r.get('variant')) if o), 'MSE': f"{r['mse']:.5f}", "article's MSE": f"{pub['value']:.5f}" if pub else '',
             'PSNR / dB': f"{r['psnr']:.2f}", 'SSIM': f"{r['ssim']:.3f}", 'parameters': f"{r['parameters']:,}" if r.get('parameters') else '',
             'images × epochs': f"{n:,} × {r['epochs']}" if r.get('epochs') else '', 'batch': str(r.get('batch_size') or ''),
             'training / s': f"{r['seconds']:,.0f}" if r.get('seconds') else '', 'inference / ms': f"{r['ms_per_image']:.3f}" if r.get('ms_per_image') else ''})
