@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/06_ledger/05_all.ipynb #6daac3d5
+# %% ../nbs/06_ledger/05_all.ipynb #85cc1315
 from .core import *
 from .noise import *
 from .metrics import *
@@ -21,6 +21,11 @@ from .models.win5rb import *
 from .learner import *
 from .inference import *
 from .demos import *
+from .pairs import *
+from .clipping import *
+from .losses import *
+from .leak import *
+from .demo2 import *
 
 # %% ../nbs/06_ledger/05_all.ipynb #99bab8a6
 __all__ = [o for o in dir() if not o.startswith('_')]

@@ -21,7 +21,7 @@ from .noise import BernoulliNoise, GaussianNoise, ImpulseNoise, NoClosedForm, Po
 from .pairs import fixed_copies
 from .plot import BLUE, GREEN, INK, ORANGE, PURPLE, RED, show_rows
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #c4886e15
+# %% ../nbs/03_noisy/06_demo2.ipynb #76c1c058
 _TRAINING = ('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'loss', 'seconds', 'images_per_second', 'lr')
 
 def add_unbiased(
@@ -50,7 +50,7 @@ def add_way(
     if way == 'n2n-clipped': add_unbiased(c, way, 'n2n-unbiased')
     return r
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #2ac362e5
+# %% ../nbs/03_noisy/06_demo2.ipynb #df1f8ae9
 def demo2(
     source='digits',            # 'digits', 'mnist', 'fashion-mnist', 'kmnist', or a folder of pictures
     sigma:float=.5,             # Standard deviation of the noise, clipped to [0, 1]
@@ -79,7 +79,7 @@ def demo2(
     save_figures(c)
     return c
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #dabcbd93
+# %% ../nbs/03_noisy/06_demo2.ipynb #c2f7fd9b
 def save_records(c:Comparison):
     "Write a comparison's records to its folder; again after each training, so that none is lost"
     for r in c.records: save_record(r, c.out/'results', overwrite=True)
@@ -113,7 +113,7 @@ def show_way_histograms(c:Comparison, bins:int=61):
     axs[0][0].set_ylabel('density (line: clean)')
     return fig
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #f464e1cd
+# %% ../nbs/03_noisy/06_demo2.ipynb #8fdcb4c2
 def _mnist(images): return mnist().subset(train=images, valid=500, test=2000)
 
 def _comparison(experiment, out, data, noise):
@@ -139,7 +139,7 @@ def clip_sweep(
         done.append(c)
     return done
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #d3f685f4
+# %% ../nbs/03_noisy/06_demo2.ipynb #8cfd40d1
 LOSS_NOISES = dict(gaussian=GaussianNoise(.3), poisson=PoissonNoise(10), bernoulli=BernoulliNoise(.4), salt_pepper=SaltPepperNoise(.4, salt=.7),
                    impulse=ImpulseNoise(.6), text=TextNoise(.3))
 
@@ -172,7 +172,7 @@ def loss_table(
             done.append(c)
     return done
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #cd583d4d
+# %% ../nbs/03_noisy/06_demo2.ipynb #98c8a164
 def leak_test(
     out,                    # Folder for records and checkpoints
     images:int=10_000, epochs:int=4, bs:int=64, seed:int=0, precision:str='auto', resume:bool=False
@@ -191,7 +191,7 @@ def leak_test(
     for c in tests.values(): save_records(c)
     return list(tests.values())
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #e3a71c4e
+# %% ../nbs/03_noisy/06_demo2.ipynb #29d0fade
 def copies_curve(
     out,                    # Folder for records and checkpoints
     images:int=10_000,      # The largest number of images; then a fifth of it, and so on down
@@ -213,7 +213,7 @@ def copies_curve(
         done.append(c)
     return done
 
-# %% ../nbs/03_noisy/06_demo2.ipynb #b8ff6d27
+# %% ../nbs/03_noisy/06_demo2.ipynb #6513d6aa
 def reproduce(
     experiment:str,         # One of `EXPERIMENTS`
     out=None,               # Folder for records, weights and figures; by default reproduce-EXPERIMENT

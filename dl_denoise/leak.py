@@ -5,15 +5,17 @@
 # %% auto #0
 __all__ = ['FrozenNoise', 'Leak', 'noise_leak']
 
-# %% ../nbs/03_noisy/05_frozen.ipynb #74619b8c
+# %% ../nbs/03_noisy/05_frozen.ipynb #89be1984
 from dataclasses import dataclass
+import math
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from .core import DenoiseError
 from .metrics import image_mse, psnr_of
 from .noise import Noise
 
-# %% ../nbs/03_noisy/05_frozen.ipynb #972cc7af
+# %% ../nbs/03_noisy/05_frozen.ipynb #693f663a
 class FrozenNoise(Noise):
     "The same draw of a noise model for every image: what a fixed seed inside a loop over images does"
     def __init__(self,
@@ -26,7 +28,7 @@ class FrozenNoise(Noise):
         g = torch.Generator(y.device)
         return torch.cat([self.noise.draw(o[None], g.manual_seed(self.seed)) for o in y])
 
-# %% ../nbs/03_noisy/05_frozen.ipynb #5c4c4c63
+# %% ../nbs/03_noisy/05_frozen.ipynb #6b142d64
 @dataclass
 class Leak:
     "What `noise_leak` found"
@@ -40,20 +42,41 @@ class Leak:
         verdict = 'it has learnt this noise' if self.leaks else 'no sign that it has learnt this noise'
         return f'{self.own:.2f} dB on its own noise, {self.fresh:.2f} dB on fresh noise: a gap of {self.gap:.2f} ± {self.error:.2f} dB; {verdict}'
 
-# %% ../nbs/03_noisy/05_frozen.ipynb #f1fddbac
+# %% ../nbs/03_noisy/05_frozen.ipynb #51a7e5be
+def _other_noise(noisy, clean, noise, generator):
+    "The clean images with noise that the denoiser cannot know"
+    if noise is None:
+        bounded = ((noisy == 0) | (noisy == 1)).float().mean().item()
+        if bounded > .01:
+            raise DenoiseError(f"{bounded:.0%} of the noisy values are exactly 0 or 1, so the noise depends on the image (was it clipped?) and cannot be handed on to another; give the noise model, as in noise=GaussianNoise(.5, clip=True)")
+        other = clean + (noisy-clean).roll(1, 0).flip(-1, -2)
+    else: other = noise(clean, generator=generator)
+    if torch.allclose(other, noisy, atol=1e-6): raise DenoiseError("the fresh noise is the very noise that the images have; give a noise model without a fixed seed, and a generator with another one")
+    return other
+
+def _psnrs(denoise, x, clean):
+    "PSNR of each image, `[B]`, and the mean PSNR without each of 16 places, `[16]`"
+    with torch.no_grad(): out = denoise(x)
+    whole = image_mse(out, clean)
+    if not whole.isfinite().all(): raise DenoiseError("the denoiser gives values that are not finite; look at its output first")
+    places = F.adaptive_avg_pool2d((out-clean).pow(2).mean(1, keepdim=True), 4).flatten(1)
+    without = (places.sum(1, keepdim=True) - places)/15
+    return psnr_of(whole.clamp(min=1e-12)), psnr_of(without.clamp(min=1e-12)).mean(0)
+
+# %% ../nbs/03_noisy/05_frozen.ipynb #78da6ca9
 def noise_leak(
     denoise,                # Takes and returns `[B,C,H,W]`: a `Denoiser`, a network, any function
     noisy:Tensor,           # Noisy images `[B,C,H,W]`, as the denoiser met them in training or in its published test
     clean:Tensor,           # The same images, clean
     noise:Noise=None,       # Draws fresh noise; by default the given noise is turned by 180 degrees and handed to the next image
     tolerance:float=.1,     # A gap up to here, in dB, is no leak
-    generator:torch.Generator=None
-) -> Leak:
-    "Compare a denoiser on the noise it knows with itself on noise it cannot know"
+    generator:torch.Generator=None     # For the fresh noise, on the images' device
+) -> Leak:                  # Prints as one line with the verdict
+    "Compare a denoiser on the noise it may know with itself on noise it cannot know"
     if noisy.shape != clean.shape: raise DenoiseError(f"noisy and clean images differ in shape: {list(noisy.shape)} and {list(clean.shape)}; they must be the same images in the same order")
     if len(clean) < 8: raise DenoiseError(f"{len(clean)} images are too few to tell a leak from chance; give at least 8")
-    fresh = noise(clean, generator=generator) if noise else clean + (noisy-clean).roll(1, 0).flip(-1, -2)
-    with torch.no_grad(): own, other = (psnr_of(image_mse(denoise(x), clean)) for x in (noisy, fresh))
-    gap = own - other
-    mean, error = gap.mean().item(), (gap.std()/len(gap)**.5).item()
+    (own, own_without), (other, other_without) = (_psnrs(denoise, x, clean) for x in (noisy, _other_noise(noisy, clean, noise, generator)))
+    gap, without = own - other, own_without - other_without
+    error = max(gap.std().item()/len(gap)**.5, without.std().item()*15/4)     # equation (1) for images and for places
+    mean = gap.mean().item()
     return Leak(own.mean().item(), other.mean().item(), mean, error, mean > tolerance + 3*error)

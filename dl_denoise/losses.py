@@ -10,7 +10,7 @@ from torch import nn
 from fastai.callback.core import Callback
 from .core import UsageError, pick
 
-# %% ../nbs/03_noisy/04_losses.ipynb #9c873193
+# %% ../nbs/03_noisy/04_losses.ipynb #5ef7013f
 class AnnealedL0(nn.Module):
     "(|prediction - target| + eps)^gamma; with gamma from 2 to 0 in training it ends at the mode of the targets ([Lehtinen et al., 2018](https://arxiv.org/abs/1803.04189), section 3.4)"
     def __init__(self,
@@ -27,7 +27,7 @@ class Anneal(Callback):
     def before_batch(self):
         if self.training: self.learn.loss_func.gamma = 2*(1-self.pct_train)
 
-# %% ../nbs/03_noisy/04_losses.ipynb #341dab5b
+# %% ../nbs/03_noisy/04_losses.ipynb #be223f58
 LOSSES = dict(l2=nn.MSELoss, l1=nn.L1Loss, l0=AnnealedL0)
 
 def pick_loss(

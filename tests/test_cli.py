@@ -17,7 +17,11 @@ def failed(r, code, *words):
 
 @pytest.mark.parametrize('args,code,words', [
     (['--help'], 0, []), (['demo1', '--help'], 0, []),
-    (['demo'], 2, ["did you mean 'demo1'"]),
+    (['demo2', '--help'], 0, []), (['demo3'], 2, ["did you mean 'demo"]),
+    (['demo2', '--ways', 'n2n-cliped'], 2, ["did you mean 'n2n-clipped'"]),
+    (['reproduce', 'leaks'], 2, ["did you mean 'leak'"]),
+    (['reproduce', 'leak', '--models', 'cnn'], 2, ['--models is for demo1 and demo2']),
+    (['demo'], 2, ["did you mean 'demo"]),
     (['demo1', '--data', 'minst'], 2, ["did you mean 'mnist'"]),
     (['demo1', '--models', 'dncn'], 2, ["did you mean 'dncnn'"]),
     (['demo1', '--sigma', '-1'], 2, ['sigma must be a number from 0 to 5']),
@@ -56,6 +60,19 @@ def test_interrupted_and_resumed(tmp_path):
     assert {r['model'] for r in records} >= {'noisy', 'median', 'cnn'}
     r = run(*args[:-4], '--epochs', '7', '--out', 'out', '--resume', cwd=tmp_path)          # a checkpoint of another training
     failed(r, 2, 'epochs was 8 and is now 7')
+
+def test_demo2(tmp_path):
+    "Demo 2, small: a table with both targets, pictures, weights that load, and a message where the ways do not fit"
+    args = ['demo2', '--images', '300', '--epochs', '2', '--ways', 'supervised,n2n-unbiased', '--out', 'out']
+    r = run(*args, cwd=tmp_path)
+    assert r.returncode == 0, r.stderr
+    assert 'CNN, clean targets' in r.stdout and 'CNN, noisy targets, unbiased output' in r.stdout
+    for f in ('digits.png', 'histograms.png', 'weights/cnn-n2n-clipped-digits.safetensors'): assert (tmp_path/'out'/f).stat().st_size > 1000
+    records = {r.get('variant'): r for r in (json.loads(p.read_text()) for p in (tmp_path/'out/results').glob('*.json'))}
+    assert {*records} == {None, 'supervised', 'n2n-clipped', 'n2n-unbiased'} and records['n2n-clipped']['target'] == 'noisy'
+    from dl_denoise.inference import load_denoiser
+    assert load_denoiser('cnn-n2n-clipped-digits', folder=tmp_path/'out'/'weights').card['record'] == records['n2n-clipped']
+    assert run(*args, cwd=tmp_path).returncode == 0 and (tmp_path/'out-2'/'digits.png').exists()      # nothing is written over
 
 def test_no_network_no_data(tmp_path):
     "Without data and network: says so, leaves nothing half-written, exit code 1"
