@@ -63,7 +63,7 @@ def _psnrs(denoise, x, clean):
     without = (places.sum(1, keepdim=True) - places)/15
     return psnr_of(whole.clamp(min=1e-12)), psnr_of(without.clamp(min=1e-12)).mean(0)
 
-# %% ../nbs/03_noisy/05_frozen.ipynb #78da6ca9
+# %% ../nbs/03_noisy/05_frozen.ipynb #1decc46f
 def noise_leak(
     denoise,                # Takes and returns `[B,C,H,W]`: a `Denoiser`, a network, any function
     noisy:Tensor,           # Noisy images `[B,C,H,W]`, as the denoiser met them in training or in its published test
@@ -77,6 +77,6 @@ def noise_leak(
     if len(clean) < 8: raise DenoiseError(f"{len(clean)} images are too few to tell a leak from chance; give at least 8")
     (own, own_without), (other, other_without) = (_psnrs(denoise, x, clean) for x in (noisy, _other_noise(noisy, clean, noise, generator)))
     gap, without = own - other, own_without - other_without
-    error = max(gap.std().item()/len(gap)**.5, without.std().item()*15/4)     # equation (1) for images and for places
+    error = math.hypot(gap.std().item()/len(gap)**.5, without.std().item()*15/4)     # equation (1), images and places
     mean = gap.mean().item()
     return Leak(own.mean().item(), other.mean().item(), mean, error, mean > tolerance + 3*error)

@@ -10,24 +10,24 @@ from torch import nn
 from fastai.callback.core import Callback
 from .core import UsageError, pick
 
-# %% ../nbs/03_noisy/04_losses.ipynb #5ef7013f
+# %% ../nbs/03_noisy/04_losses.ipynb #249855b0
 class AnnealedL0(nn.Module):
     "(|prediction - target| + eps)^gamma; with gamma from 2 to 0 in training it ends at the mode of the targets ([Lehtinen et al., 2018](https://arxiv.org/abs/1803.04189), section 3.4)"
     def __init__(self,
         gamma:float=2.,     # The exponent; `Anneal` lowers it in training
-        eps:float=1e-8      # Keeps the slope finite where prediction and target meet
+        eps:float=.02       # A miss below this counts as a hit; the paper has 1e-8
     ):
         super().__init__()
         self.gamma, self.eps = gamma, eps
     def forward(self, pred, target): return ((pred-target).abs() + self.eps).pow(self.gamma).mean()
-    def __repr__(self): return 'AnnealedL0()'
+    def __repr__(self): return f'AnnealedL0(eps={self.eps:g})'
 
 class Anneal(Callback):
     "Lower the exponent of `AnnealedL0` from 2 to 0 while training goes on"
     def before_batch(self):
         if self.training: self.learn.loss_func.gamma = 2*(1-self.pct_train)
 
-# %% ../nbs/03_noisy/04_losses.ipynb #be223f58
+# %% ../nbs/03_noisy/04_losses.ipynb #05c8efe0
 LOSSES = dict(l2=nn.MSELoss, l1=nn.L1Loss, l0=AnnealedL0)
 
 def pick_loss(
