@@ -65,11 +65,12 @@ docs: $(dev)
 	$(bin)/nbdev_proc_nbs
 	cd _proc && quarto render --no-cache
 	rm -rf _docs && mv _proc/_docs _docs
+	$(bin)/python tools/live.py _docs/live
 	@echo 'The site is in _docs: open _docs/index.html'
 
 wheel build: $(dev)
 	$(bin)/python -m build --outdir dist
 
 clean:
-	rm -rf .venv _docs _proc build dist demo1 demo1-[0-9]* *.egg-info .pytest_cache
+	rm -rf .venv _docs _proc build dist demo1 demo1-[0-9]* live *.egg-info .pytest_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ import setuptools
 parser = ConfigParser(delimiters=['='])
 parser.read('settings.ini', encoding='utf8')
 cfg = parser['DEFAULT']
+extras = {o: cfg[f'{o}_requirements'].split() for o in ('app', 'onnx')}
 minor = int(cfg['min_python'].split('.')[1])
 
 setuptools.setup(
@@ -17,9 +18,9 @@ setuptools.setup(
                  'Topic :: Scientific/Engineering :: Image Processing', 'Natural Language :: English',
                  *(f'Programming Language :: Python :: 3.{m}' for m in range(minor, 14))],
     packages=setuptools.find_packages(include=['dl_denoise', 'dl_denoise.*']),
-    package_data={'dl_denoise': ['weights/*', 'results/*']},
+    package_data={'dl_denoise': ['weights/*', 'results/*', 'web/*']},
     install_requires=cfg['requirements'].split(),
-    extras_require={'dev': cfg['dev_requirements'].split()},
+    extras_require={**extras, 'dev': sum(extras.values(), cfg['dev_requirements'].split())},
     entry_points={'console_scripts': cfg['console_scripts'].split('\n'),
                   'nbdev': [f"{cfg['lib_name']}={cfg['lib_path']}._modidx:d"]},
     python_requires=f">={cfg['min_python']}", zip_safe=False)

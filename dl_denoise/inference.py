@@ -115,7 +115,7 @@ def load_denoiser(
     model.load_state_dict(load_file(path))
     return Denoiser(model, card, device)
 
-# %% ../nbs/04_pictures/01_inference.ipynb #b07fdfbc
+# %% ../nbs/04_pictures/01_inference.ipynb #0d1cbcaf
 def noisy_images(
     dl                  # A loader whose noise has a seed
 ) -> tuple:             # Noisy and clean images, each `[N,C,H,W]`, on the CPU

@@ -15,7 +15,7 @@ from .core import DenoiseError, UsageError
 from .data import NoisyDL, Splits, denoise_dls, image_files, load_image, tiles
 from .noise import Noise
 
-# %% ../nbs/03_noisy/01_noise2noise.ipynb #69aeaabf
+# %% ../nbs/03_noisy/01_noise2noise.ipynb #ee2ad0b1
 class CopiesDL(NoisyDL):
     "A loader over images of which a fixed number of noisy copies exist, drawn once or really captured; input and target are two different copies"
     def __init__(self,
@@ -37,7 +37,7 @@ class CopiesDL(NoisyDL):
 
     def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'clean': self.clean, **kwargs})
 
-# %% ../nbs/03_noisy/01_noise2noise.ipynb #6d6ebca1
+# %% ../nbs/03_noisy/01_noise2noise.ipynb #fa511656
 def fixed_copies(
     data:Splits,            # Clean images
     noise:Noise,            # The noise model
@@ -56,7 +56,7 @@ def fixed_copies(
     train = CopiesDL(bank, data.train if target == 'clean' else None, noise=noise, bs=bs, shuffle=True, device=dls.device)
     return DataLoaders(train, dls.valid, dls[2], device=dls.device)
 
-# %% ../nbs/03_noisy/01_noise2noise.ipynb #960f3141
+# %% ../nbs/03_noisy/01_noise2noise.ipynb #a9fe113f
 def _same_scenes(folders):
     "Files of the same name in each folder, as rows of paths"
     names = [{p.relative_to(f).as_posix(): p for p in image_files(f)} for f in map(Path, folders)]
@@ -80,7 +80,7 @@ def read_captures(
         scenes.append(torch.stack(imgs))
     return scenes
 
-# %% ../nbs/03_noisy/01_noise2noise.ipynb #1f511f60
+# %% ../nbs/03_noisy/01_noise2noise.ipynb #2aded962
 def capture_dls(
     *folders,               # Two or more folders; files of the same name show the same scene
     size:int=64,            # Height and width of the tiles

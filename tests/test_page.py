@@ -1,0 +1,265 @@
+"The page that needs no server, in a real browser: its engine agrees with torch, its noise with the formulas, and what is wrong is told"
+import io, json, os, re, shutil, sys
+from contextlib import ExitStack
+from pathlib import Path
+import numpy as np, pytest, torch
+from PIL import Image
+from dl_denoise.classical import Filter
+from dl_denoise.inference import load_denoiser
+from dl_denoise.noise import NOISES
+
+root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root/'tools'))
+import live
+
+NETWORKS = list(live.NETWORKS)
+CACHE = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()/'dl_denoise'
+WAIT = 120_000      # milliseconds; machines are shared
+
+def lacking(why):
+    "Skip; but where everything is promised to be there, fail"
+    if os.environ.get('CI') == 'true': pytest.fail(why)
+    pytest.skip(why)
+
+@pytest.fixture(scope='module')
+def serve():
+    "A function that serves a folder and returns its address"
+    with ExitStack() as stack: yield lambda folder: stack.enter_context(live.served(folder))
+
+@pytest.fixture(scope='module')
+def browser():
+    with ExitStack() as stack:
+        try: found = stack.enter_context(live.chromium())
+        except LookupError as e: lacking(str(e))
+        yield found
+
+@pytest.fixture(scope='module')
+def site(tmp_path_factory):
+    "The page's folder with a local runtime, made once"
+    pinned, out = json.loads((live.WEB/'runtime.json').read_text()), tmp_path_factory.mktemp('live')
+    try: live.local_copy(tmp_path_factory.mktemp('try'), pinned, CACHE/f"{pinned['name']}-{pinned['version']}")
+    except SystemExit as e: lacking(str(e))
+    live.live(out, CACHE/f"{pinned['name']}-{pinned['version']}")
+    return out
+
+@pytest.fixture
+def open_page(browser):
+    "A function that opens an address in a new window; at the end the console must be clean, unless errors were expected"
+    opened = []
+    def go(url, clean=True, path='index.html'):
+        page, said = browser.new_page(), []
+        page.set_default_timeout(WAIT)
+        page.on('console', lambda m: said.append(f'{m.type}: {m.text}') if m.type in ('error', 'warning') else None)
+        page.on('pageerror', lambda e: said.append(f'error: {e}'))
+        page.goto(url + path)
+        opened.append((page, said, clean))
+        return page
+    yield go
+    for page, said, clean in opened:
+        page.close()
+        assert not (clean and said), said
+
+@pytest.fixture
+def page(open_page, serve, site):
+    "The page when the first results are there"
+    p = open_page(serve(site))
+    ready(p, 'cnn-mnist', 'cae-mnist', 'median')
+    return p
+
+# ---- what is on the screen
+
+def figure(page, name): return page.locator(f'figure[data-name={name}]')
+def number(page, name, what='mse'): return float(figure(page, name).locator(f'.{what}').inner_text().split()[0])
+def ready(page, *names):
+    "Wait until there are numbers that belong to the noise now on the screen"
+    for n in names: page.wait_for_function("n => /\\d/.test(document.querySelector(`figure[data-name=${n}] .mse`)?.textContent)", arg=n)
+def updates(page): return page.evaluate('Number(document.body.dataset.updates)')
+def shown(page, canvas):
+    "The grey values on a canvas"
+    return np.array(page.evaluate("c => { const k = document.querySelector(c), d = k.getContext('2d').getImageData(0, 0, k.width, k.height).data; return [...d].filter((_, i) => i % 4 == 0); }", canvas))
+
+WATCH = """async () => {
+  const {engine} = await import('./engine-onnx.js'), was = engine.denoise;
+  window.seen = {};
+  engine.denoise = async (pixels, width, height, names) => {
+    const results = await was(pixels, width, height, names);
+    for (const o of results) window.seen[o.name] = {width, height, noisy: [...pixels], result: [...o.pixels]};
+    return results;
+  };
+}"""
+
+def watched(page, *names, change=lambda page: page.click('#again')):
+    "Noisy and clean pixels of the newest results, after a change"
+    page.evaluate(WATCH)
+    change(page)
+    page.wait_for_function('names => names.every(n => window.seen[n])', arg=list(names))
+    page.wait_for_timeout(300)
+    return {n: (torch.tensor(o['noisy']).view(1, 1, o['height'], o['width']), torch.tensor(o['result']).view(1, 1, o['height'], o['width'])) for n,o in page.evaluate('window.seen').items()}
+
+def python(name): return Filter('median', size=3) if name == 'median' else load_denoiser(name, device='cpu')
+
+# ---- the page
+
+def test_first_look(page, site):
+    "Without a click: a sample, noise, results that are better than the noise; no more loaded than is shown"
+    assert page.locator('#message').is_hidden() and page.locator('#samples button').count() == 10
+    assert {o['name'] for o in json.loads((site/'models.json').read_text())} == {*NETWORKS, 'median'} == {page.locator('#denoisers input').nth(i).get_attribute('data-name') for i in range(5)}
+    for n in ('cnn-mnist', 'cae-mnist', 'median'): assert number(page, n) < .6*number(page, 'noisy')
+    loaded = page.evaluate("performance.getEntriesByType('resource').map(o => o.name)")
+    assert any(o.endswith('cnn-mnist.onnx') for o in loaded) and not any(o.endswith('win5rb-mnist.onnx') for o in loaded)
+    assert all(o.startswith(('http://127.0.0.1:', 'blob:', 'data:')) for o in loaded)
+
+def test_same_as_torch(page):
+    "The browser's results for what it drew are torch's, and they are what is on the screen"
+    for n in ('dncnn-mnist', 'win5rb-mnist'): page.check(f'input[data-name={n}]')
+    ready(page, *NETWORKS)
+    results = watched(page, *NETWORKS, 'median')
+    assert {*results} == {*NETWORKS, 'median'}
+    for name, (noisy, result) in results.items():
+        ours = python(name)(noisy)
+        assert (ours - result).abs().max() < 1e-4, name
+        assert number(page, name) < number(page, 'noisy')
+        assert abs(shown(page, f'figure[data-name={name}] canvas') - ours.clamp(0, 1).mul(255).flatten().numpy()).max() < 1
+
+@pytest.mark.parametrize('width,height', [(29, 30), (31, 28), (5, 7), (64, 44)])
+def test_any_size(page, width, height):
+    x = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
+    results = page.evaluate("async ([x, w, h, names]) => (await (await import('./engine-onnx.js')).engine.denoise(new Float32Array(x), w, h, names)).map(o => [o.name, [...o.pixels]])",
+                            [x.flatten().tolist(), width, height, ['cnn-mnist', 'cae-mnist', 'dncnn-mnist', 'median']])
+    for name, result in results: assert (python(name)(x).flatten() - torch.tensor(result)).abs().max() < 1e-4, name
+
+@pytest.mark.parametrize('args,words', [('new Float32Array(784), 28, 28, ["cnn"]', "There is no denoiser 'cnn' here. Known: cnn-mnist"), ('new Float32Array(783), 28, 28, ["cnn-mnist"]', 'has 784 pixels, got 783')])
+def test_engine_refuses(page, args, words):
+    assert words in page.evaluate(f"async () => (await import('./engine-onnx.js')).engine.denoise({args}).then(() => '', e => e.message)")
+
+def test_slider(page):
+    "The slider moves the noise, and the results follow"
+    page.focus('#strength')
+    told, before = page.inner_text('#strength-said'), number(page, 'noisy')
+    for key in ['ArrowLeft']*10:
+        n = updates(page)
+        page.keyboard.press(key)
+        page.wait_for_function('n => document.body.dataset.updates > n', arg=n)
+    assert page.inner_text('#strength-said') != told and number(page, 'noisy') < before
+    results = watched(page, 'cnn-mnist', change=lambda p: p.keyboard.press('End'))
+    assert (load_denoiser('cnn-mnist', device='cpu')(results['cnn-mnist'][0]) - results['cnn-mnist'][1]).abs().max() < 1e-4
+    assert number(page, 'noisy') > before
+
+def test_draw(page):
+    "A stroke with the mouse is seen and denoised"
+    page.click('#clear')
+    box = page.locator('#clean').bounding_box()
+    at = lambda x, y: (box['x'] + x*box['width'], box['y'] + y*box['height'])
+    def draw(page):
+        page.mouse.move(*at(.3, .3)); page.mouse.down(); page.mouse.move(*at(.7, .7), steps=5); page.mouse.up()
+    noisy, result = watched(page, 'cnn-mnist', change=draw)['cnn-mnist']
+    drawn = shown(page, '#clean').reshape(28, 28)
+    assert drawn[14, 14] > 200 and drawn[:5].max() == 0
+    assert result[0, 0, 14, 14] > .5 and number(page, 'cnn-mnist') < .3*number(page, 'noisy')
+
+def test_change_model(page):
+    "A network that is switched on is loaded and shown, one that is switched off goes"
+    assert figure(page, 'dncnn-mnist').is_hidden()
+    page.check('input[data-name=dncnn-mnist]'); ready(page, 'dncnn-mnist')
+    page.uncheck('input[data-name=cnn-mnist]')
+    assert figure(page, 'dncnn-mnist').is_visible() and figure(page, 'cnn-mnist').is_hidden()
+    assert number(page, 'dncnn-mnist') < number(page, 'noisy')
+
+def test_load_picture(page):
+    "A picture that is larger than a digit, whose sides no network prefers; then a file that is none"
+    y, x = np.mgrid[:90, :122]
+    file = io.BytesIO()
+    Image.fromarray((127 + 100*np.sin(x/9)*np.cos(y/7)).astype(np.uint8)).save(file, 'PNG')
+    page.select_option('#size', '128')
+    results = watched(page, 'cae-mnist', change=lambda p: p.set_input_files('#file', dict(name='waves.png', mimeType='image/png', buffer=file.getvalue())))
+    noisy, result = results['cae-mnist']
+    assert noisy.shape[-2:] == (90, 122) and (load_denoiser('cae-mnist', device='cpu')(noisy) - result).abs().max() < 1e-4
+    page.set_input_files('#file', dict(name='letter.png', mimeType='image/png', buffer=b'no picture'))
+    page.wait_for_selector('#message:visible')
+    assert 'letter.png' in page.inner_text('#message') and 'not a picture' in page.inner_text('#message')
+    assert len(shown(page, '#clean')) == 90*122
+
+# ---- what is pinned
+
+def changed(site, tmp_path, name):
+    "A copy of the site with one byte more in a file"
+    copy = tmp_path/'site'
+    shutil.copytree(site, copy)
+    with open(copy/name, 'ab') as f: f.write(b'\n')
+    return copy
+
+@pytest.mark.parametrize('name', ['runtime/ort.wasm.bundle.min.mjs', 'runtime/ort-wasm-simd-threaded.wasm', 'cnn-mnist.onnx'])
+def test_wrong_hash(open_page, serve, site, tmp_path, name):
+    "A file that was changed is not used, and the page says which; what does not need it still works"
+    page = open_page(serve(changed(site, tmp_path, name)), clean=False)
+    page.wait_for_selector('#message:visible')
+    assert f'{Path(name).name} is not the file that this page was made with' in page.inner_text('#message')
+    ready(page, 'median', *['cae-mnist']*('onnx' in name))
+    assert not re.search(r'\d', figure(page, 'cnn-mnist').locator('.mse').inner_text())
+
+def test_no_network(open_page, serve, site, tmp_path):
+    copy = tmp_path/'site'
+    shutil.copytree(site, copy)
+    setting = json.loads((copy/'runtime.json').read_text())
+    (copy/'runtime.json').write_text(json.dumps({**setting, 'folder': 'gone/'}))
+    page = open_page(serve(copy), clean=False)
+    page.wait_for_selector('#message:visible')
+    assert re.search(r'could not be loaded from 127\.0\.0\.1:\d+\. Is there a network\?', page.inner_text('#message'))
+
+def test_policy(open_page, serve, site):
+    "Nothing else is let in: no script from the page's text, nothing from elsewhere but the runtime's address"
+    away = json.loads((live.WEB/'runtime.json').read_text())
+    html = live.page((live.WEB/'index.html').read_text(), away)
+    assert away['version'] in away['folder'] and f"connect-src 'self' {re.match('https://[^/]+', away['folder'])[0]};" in html
+    assert 'https:' not in (site/'index.html').read_text().split('Content-Security-Policy')[1].split('>')[0]
+    page = open_page(serve(site), clean=False)
+    assert page.evaluate("fetch('https://example.org/').then(() => 'let in', e => 'refused')") == 'refused'
+    page.evaluate("() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s); }")
+    assert page.evaluate('window.ran ?? 0') == 0
+
+def test_wrong_local_copy(tmp_path):
+    "tools/live.py takes no other file for the runtime"
+    pinned = json.loads((live.WEB/'runtime.json').read_text())
+    for name, *_ in (pinned['script'], pinned['binary']): (tmp_path/name).write_text('another file')
+    with pytest.raises(SystemExit, match='its hash is not the one in runtime.json'): live.local_copy(tmp_path, pinned, tmp_path)
+
+# ---- noise drawn in the browser
+
+N = 200_000
+SUMS = """async ([kind, param, clip, y, n, seed]) => {
+  const {addNoise} = await import('./noise.js'), x = addNoise(new Float32Array(n).fill(y), {kind, param, clip, seed});
+  let mean = 0, next = 0; const m = [0, 0, 0];
+  for (const v of x) mean += v/n;
+  for (const v of x) { const d = (v - mean)**2; m[0] += d/n; m[1] += d*d/n; }
+  for (let i = 1; i < n; i++) next += (x[i] - mean)*(x[i-1] - mean)/n;
+  return [mean, m[0], m[1], next, x.reduce((a, b) => Math.min(a, b)), x.reduce((a, b) => Math.max(a, b))];
+}"""
+
+@pytest.mark.parametrize('kind,param', [('gaussian', .1), ('gaussian', .5), ('poisson', 1.), ('poisson', 20.), ('poisson', 1000.), ('speckle', .3),
+                                        ('impulse', .3), ('salt_pepper', .3), ('bernoulli', .3)])
+def test_noise(open_page, serve, kind, param):
+    "Mean and variance are those of dl_denoise.noise's formulas, within five standard errors; neighbours have nothing to do with each other"
+    page = open_page(serve(live.WEB), clean=False, path='noise.js')
+    for clip in ((False, True) if kind in ('gaussian', 'poisson', 'speckle') else (False,)):
+        noise = NOISES[kind](param, **({'clip': True} if clip else {}))
+        for y in (0., .2, .55, 1.):
+            mean, var, fourth, next, low, high = page.evaluate(SUMS, [kind, param, clip, y, N, 7])
+            t = torch.tensor(np.float32(y)).double()
+            assert abs(mean - noise.mean(t).item()) <= 5*(var/N)**.5 + 1e-6, (noise, y)
+            assert abs(var - noise.var(t).item()) <= 5*(max(0, fourth - var**2)/N)**.5 + 1e-6, (noise, y)
+            assert abs(next) <= 5*var/N**.5 + 1e-9, (noise, y)
+            assert not clip or (low >= 0 and high <= 1)
+
+def test_noise_seed(open_page, serve):
+    "The same seed draws the same noise, another seed other noise; the clean image stays as it was"
+    page = open_page(serve(live.WEB), clean=False, path='noise.js')
+    a, b, c, clean = page.evaluate("""async () => { const {addNoise} = await import('./noise.js'), y = new Float32Array(1000).fill(.5), o = {kind: 'gaussian', param: .5, clip: false};
+      return [addNoise(y, {...o, seed: 1}), addNoise(y, {...o, seed: 1}), addNoise(y, {...o, seed: 2}), y].map(v => [...v]); }""")
+    assert a == b and clean == [.5]*1000 and abs(np.corrcoef(a, c)[0, 1]) < .2
+
+def test_noise_kinds(open_page, serve):
+    "What the page offers exists in the package, and the slider's ends are values that it takes"
+    page = open_page(serve(live.WEB), clean=False, path='noise.js')
+    for kind, low, high, clips in page.evaluate("async () => Object.entries((await import('./noise.js')).KINDS).map(([k, o]) => [k, o.param(0), o.param(1), o.clips])"):
+        for v in (low, high): NOISES[kind](v)
+        assert clips == (kind in ('gaussian', 'poisson', 'speckle'))
