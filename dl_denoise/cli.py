@@ -109,15 +109,16 @@ def reproduce(
     from dl_denoise import demo2
     for c in demo2.reproduce(experiment, out, names, chosen, images, epochs, batch, seed, precision, resume): _report(c)
 
-# %% ../nbs/05_play/01_cli.ipynb #de5ac5ca
+# %% ../nbs/05_play/01_cli.ipynb #dff8ee99
 @command
 def models(
     debug:bool=False   # show tracebacks
 ):
     "List the packaged denoisers. Example: dl_denoise models"
+    width = max(map(len, cards()), default=0)
     for name, c in cards().items():
         r = c['record']
-        print(f"{name:16} {r['parameters']:>9,} parameters   trained on {r['images']['train']:,} images of {r['data']} × {r['epochs']} epochs, {r['noise']}   test MSE {r['mse']:.5f}")
+        print(f"{name:{width}} {r['parameters']:>9,} parameters   trained on {r['images']['train']:,} images of {r['data']} × {r['epochs']} epochs, {r['noise']}, target {r['target']}   test MSE {r['mse']:.5f}")
 
 @command
 def evaluate(
