@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['LOSSES', 'AnnealedL0', 'Anneal', 'pick_loss']
 
-# %% ../nbs/03_noisy/04_losses.ipynb #b8aa4237
+# %% ../nbs/03_noisy/04_losses.ipynb #ec3e1e00
 from torch import nn
 from fastai.callback.core import Callback
-from .core import UsageError, pick
+from .core import pick
 
 # %% ../nbs/03_noisy/04_losses.ipynb #249855b0
 class AnnealedL0(nn.Module):

@@ -6,7 +6,7 @@
 __all__ = ['STRENGTHS', 'Explorer', 'make_noise', 'draw_noise', 'explore_noise', 'draw_denoisers', 'explore_denoisers',
            'draw_n2n', 'explore_n2n']
 
-# %% ../nbs/05_play/05_widgets.ipynb #128d6eeb
+# %% ../nbs/05_play/05_widgets.ipynb #ce014e75
 import io, time
 import ipywidgets as W
 import matplotlib.pyplot as plt, numpy as np, torch
@@ -17,7 +17,7 @@ from .data import sample_data
 from .inference import load_denoiser
 from .metrics import image_mse, psnr_of
 from .noise import NOISES, NoClosedForm, Noise
-from .plot import BLUE, DIFF, GREEN, INK, ORANGE, RED, show_rows
+from .plot import BLUE, DIFF, INK, ORANGE, show_rows, to_array
 
 # %% ../nbs/05_play/05_widgets.ipynb #1d831084
 class Explorer(W.VBox):
@@ -68,7 +68,7 @@ def _noise_controls(kinds):
     kind.observe(follow, 'value'); follow()
     return dict(kind=kind, strength=slider, clip=W.Checkbox(True, description='clip to [0, 1]', indent=False), seed=W.IntSlider(0, 0, 20, description='new noise'))
 
-# %% ../nbs/05_play/05_widgets.ipynb #7d105607
+# %% ../nbs/05_play/05_widgets.ipynb #e7bb9c3c
 def _images(images, n=12):
     "Some clean images as float `[N,C,H,W]`"
     if images is None: images = sample_data(test=n).test
@@ -77,14 +77,21 @@ def _images(images, n=12):
 
 def _noisy(y, kind, strength, clip, seed): return make_noise(kind, strength, clip)(y, generator=torch.Generator().manual_seed(seed))
 
+def _picture(ax, img, title):
+    "An image without axes"
+    ax.imshow(to_array(img).clip(0, 1), cmap='gray', vmin=0, vmax=1); ax.set_title(title, fontsize=9); ax.axis('off')
+
+def _difference(ax, img, title, limit):
+    "The mean over the channels of a difference `[C,H,W]`, with a colour bar"
+    shown = ax.imshow(img.mean(0), cmap=DIFF, vmin=-limit, vmax=limit); ax.set_title(title, fontsize=9); ax.axis('off')
+    ax.figure.colorbar(shown, ax=ax, shrink=.7)
+
 def draw_noise(y, kind='gaussian', strength=.5, clip=True, seed=0):
     "Clean, noisy, difference, and the noise's mean over the clean value; returns the figure"
     noise, x = make_noise(kind, strength, clip), _noisy(y, kind, strength, clip, seed)
     fig, axs = plt.subplots(1, 4, figsize=(9, 2.5), layout='constrained')
-    for ax, (o, title) in zip(axs, ((y, 'clean'), (x, f'noisy: MSE {image_mse(x, y).item():.4f}'))):
-        ax.imshow(o[0].permute(1, 2, 0).clamp(0, 1).squeeze(-1), cmap='gray', vmin=0, vmax=1); ax.set_title(title, fontsize=9); ax.axis('off')
-    shown = axs[2].imshow((x-y)[0].mean(0), cmap=DIFF, vmin=-1, vmax=1); axs[2].set_title('difference', fontsize=9); axs[2].axis('off')
-    fig.colorbar(shown, ax=axs[2], shrink=.7)
+    _picture(axs[0], y[0], 'clean'); _picture(axs[1], x[0], f'noisy: MSE {image_mse(x, y).item():.4f}')
+    _difference(axs[2], x[0]-y[0], 'difference', 1)
     v = torch.linspace(0, 1, 51)
     axs[3].plot(v, v, ':', color=INK, lw=.8)
     try:
@@ -103,7 +110,7 @@ def explore_noise(
     ys = _images(images)
     return Explorer(lambda image, **kw: draw_noise(ys[image:image+1], **kw), image=W.IntSlider(0, 0, len(ys)-1, description='image'), **_noise_controls(NOISES))
 
-# %% ../nbs/05_play/05_widgets.ipynb #3ecfad46
+# %% ../nbs/05_play/05_widgets.ipynb #5e4e9d73
 _loaded = lru_cache(load_denoiser)
 
 def draw_denoisers(y, models, kind='gaussian', strength=.5, clip=True, seed=0):
@@ -126,9 +133,9 @@ def explore_denoisers(
     ys = _images(images)
     choice = W.SelectMultiple(options=[*cards()], value=[m for m in models if m in cards()], description='denoisers', rows=5)
     return Explorer(lambda image, models, **kw: draw_denoisers(ys[image:image+1], models, **kw), image=W.IntSlider(0, 0, len(ys)-1, description='image'),
-                    models=choice, **_noise_controls([k for k in NOISES]))
+                    models=choice, **_noise_controls(NOISES))
 
-# %% ../nbs/05_play/05_widgets.ipynb #009439b1
+# %% ../nbs/05_play/05_widgets.ipynb #c4763a7b
 def draw_n2n(y, copies=10, sigma=.5, clip=False, seed=0):
     "One noisy target, the mean of so many, the clean image, the difference, and the error over the number of copies; returns the figure"
     noise, gen = make_noise('gaussian', sigma, clip), torch.Generator().manual_seed(seed)
@@ -136,10 +143,8 @@ def draw_n2n(y, copies=10, sigma=.5, clip=False, seed=0):
     targets = noise(y.expand(copies, -1, -1, -1), generator=gen)
     means = targets.cumsum(0)/torch.arange(1, copies+1).view(-1, 1, 1, 1)
     fig, axs = plt.subplots(1, 5, figsize=(10, 2.5), layout='constrained', width_ratios=(1, 1, 1, 1.15, 1.5))
-    for ax, (o, title) in zip(axs, ((targets[0], 'one target'), (means[-1], f'mean of {copies}'), (y[0], 'clean'))):
-        ax.imshow(o.mean(0).clamp(0, 1), cmap='gray', vmin=0, vmax=1); ax.set_title(title, fontsize=9); ax.axis('off')
-    shown = axs[3].imshow((means[-1]-y[0]).mean(0), cmap=DIFF, vmin=-.5, vmax=.5); axs[3].set_title('mean - clean', fontsize=9); axs[3].axis('off')
-    fig.colorbar(shown, ax=axs[3], shrink=.7)
+    for ax, (o, title) in zip(axs, ((targets[0], 'one target'), (means[-1], f'mean of {copies}'), (y[0], 'clean'))): _picture(ax, o.mean(0), title)
+    _difference(axs[3], means[-1]-y[0], 'mean - clean', .5)
     k = np.geomspace(1, max(copies, 2), 50)
     bias, variance = (noise.mean(y)-y).pow(2).mean().item(), noise.var(y).mean().item()
     axs[4].loglog(k, bias + variance/k, color=ORANGE, lw=1, label='bias + variance / k')
