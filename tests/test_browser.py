@@ -1,12 +1,15 @@
 "The page in a real browser, served by the real server: what is on the screen is what counts"
-import io, os, re, shutil, threading, time
+import io, os, re, sys, threading, time
+from contextlib import ExitStack
+from pathlib import Path
 import numpy as np
 import pytest, torch
 from PIL import Image
 from dl_denoise.app import create_app, make_server
 from dl_denoise.noise import BernoulliNoise, GaussianNoise, ImpulseNoise, PoissonNoise, SaltPepperNoise, SpeckleNoise
 
-CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tools'))
+import live
 
 def need(ok, what):
     if ok: return
@@ -25,13 +28,10 @@ def url():
 
 @pytest.fixture(scope='module')
 def browser():
-    need(CHROMIUM, 'there is no Chromium')
-    try: from playwright.sync_api import sync_playwright
-    except ImportError: need(False, 'playwright is not installed')
-    with sync_playwright() as p:
-        b = p.chromium.launch(executable_path=CHROMIUM, args=['--no-sandbox'])
-        yield b
-        b.close()
+    with ExitStack() as stack:
+        try: found = stack.enter_context(live.chromium())
+        except LookupError as e: need(False, str(e))
+        yield found
 
 def until(ok, seconds=60):
     end = time.monotonic() + seconds
