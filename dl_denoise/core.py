@@ -32,10 +32,10 @@ def pick(
     hint = f"did you mean '{near[0]}'? " if near else ''
     raise UsageError(f"unknown {kind} '{name}'; {hint}Known: {', '.join(known)}")
 
-# %% ../nbs/06_ledger/03_core.ipynb #4f21bf13
+# %% ../nbs/06_ledger/03_core.ipynb #0f69d396
 MODELS = ('cnn', 'cae', 'dncnn', 'win5rb')
 WAYS = ('supervised', 'n2n-clipped', 'n2n-unbiased', 'n2n-unclipped', 'n2n-censored')
-EXPERIMENTS = ('demo1', 'demo2', 'clip', 'losses', 'leak', 'copies')
+EXPERIMENTS = ('demo1', 'demo2', 'clip', 'losses', 'leak', 'copies', 'bsd')
 DIGIT_SETS = ('digits', 'mnist', 'fashion-mnist', 'kmnist')
 PICTURE_SETS = ('bsd68', 'set12', 'train400', 'cbsd68', 'cbsd432')
 

@@ -188,7 +188,7 @@ def dataset(
     source = data_source(source)
     return _SETS[source]() if source in _SETS else image_folder(source)
 
-# %% ../nbs/01_measure/02_data.ipynb #cb761d88
+# %% ../nbs/01_measure/02_data.ipynb #67f1e653
 TARGETS = ('clean', 'noisy')
 
 class NoisyDL(TfmdDL):
@@ -214,8 +214,10 @@ class NoisyDL(TfmdDL):
 
     def do_item(self, i): return i
 
+    def clean(self, idxs): return self.images[torch.as_tensor(idxs, device=self.images.device)].float().div_(255)
+
     def do_batch(self, idxs):
-        y = self.images[torch.as_tensor(idxs, device=self.images.device)].float().div_(255)
+        y = self.clean(idxs)
         x = self.noise(y, generator=self.gen)
         if self.target == 'clean': return x, y
         return x, (self.noise if self.target == 'noisy' else self.target)(y, generator=self.gen)

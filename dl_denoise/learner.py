@@ -112,7 +112,7 @@ def _load(learn, path, settings):
     learn.seconds = s['seconds']
     return s['epoch']
 
-# %% ../nbs/02_clean/01_learner.ipynb #6786d160
+# %% ../nbs/02_clean/01_learner.ipynb #04abd368
 SCHEDULES = ('one_cycle', 'constant')
 
 def train(
@@ -126,7 +126,7 @@ def train(
 ):
     "Train with a checkpoint after each epoch; a resumed training ends exactly as one that was never stopped"
     lr = lr or learn.lr
-    settings = dict(epochs=epochs, lr=lr, schedule=pick(schedule, SCHEDULES, 'schedule'), seed=seed, images=len(learn.dls.train.images),
+    settings = dict(epochs=epochs, lr=lr, schedule=pick(schedule, SCHEDULES, 'schedule'), seed=seed, images=learn.dls.train.n,
                     bs=learn.dls.train.bs, noise=repr(learn.dls.train.noise), target=str(learn.dls.train.target), loss=str(learn.loss_func), precision=learn.precision)
     if seed is not None:
         set_seed(seed)

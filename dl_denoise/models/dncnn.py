@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['DnCNN', 'dncnn']
 
-# %% ../../nbs/02_clean/05_dncnn.ipynb #e0d3b910
+# %% ../../nbs/02_clean/05_dncnn.ipynb #2b6cbf4d
+import torch.nn.functional as F
 from torch import nn
 from .blocks import conv
 
-# %% ../../nbs/02_clean/05_dncnn.ipynb #c77f5765
+# %% ../../nbs/02_clean/05_dncnn.ipynb #be1c2180
 class DnCNN(nn.Module):
     "DnCNN ([Zhang et al., 2017](https://arxiv.org/abs/1608.03981)): conv+ReLU, depth-2 times conv+BN+ReLU, conv; its output is subtracted from the input"
     def __init__(self,
@@ -17,13 +18,19 @@ class DnCNN(nn.Module):
         depth:int=17,            # Number of convolutions
         width:int=64,            # Channels between them
         batch_norm:bool=True,    # Batch normalisation in the middle layers?
-        residual:bool=True       # Predict the noise and subtract it? Else predict the image
+        residual:bool=True,      # Predict the noise and subtract it? Else predict the image
+        shuffle:int=1            # Work on squares of so many pixels each way as channels of one ([Zhang et al., 2018](https://arxiv.org/abs/1710.04026))
     ):
         super().__init__()
-        self.residual = residual
-        self.layers = nn.Sequential(conv(channels, width), *[conv(width, width, bn=batch_norm) for _ in range(depth-2)], conv(width, channels, act=False))
+        self.residual, self.shuffle, c = residual, shuffle, channels*shuffle**2
+        layers = [conv(c, width), *[conv(width, width, bn=batch_norm) for _ in range(depth-2)], conv(width, c, act=False)]
+        self.layers = nn.Sequential(*([nn.PixelUnshuffle(shuffle), *layers, nn.PixelShuffle(shuffle)] if shuffle > 1 else layers))
 
-    def forward(self, x): return x - self.layers(x) if self.residual else self.layers(x)
+    def forward(self, x):
+        H, W = x.shape[-2:]
+        if self.shuffle > 1: x = F.pad(x, (0, -W % self.shuffle, 0, -H % self.shuffle), mode='replicate')
+        out = self.layers(x)
+        return (x - out if self.residual else out)[..., :H, :W]
 
 def dncnn(**kwargs) -> DnCNN:
     "A DnCNN; arguments as `DnCNN` takes them"
