@@ -77,7 +77,7 @@ def patch_dls(
     return DataLoaders(PatchDL(imgs[:-valid], noise, target, bs, size, n, device=device),
                        NoisyDL(imgs[-valid:], noise, 'clean', 1, seed=seed, device=device), device=device)
 
-# %% ../nbs/04_pictures/02_natural.ipynb #ec23e514
+# %% ../nbs/04_pictures/02_natural.ipynb #f8ddbc80
 @dataclass(frozen=True)
 class Natural:
     "One training on natural images"
@@ -94,8 +94,8 @@ class Natural:
 _GREY, _COLOUR = ('bsd68', 'set12'), ('cbsd68',)
 NATURAL = {**{f'grey-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in (15, 25, 50)},
            'grey-blind': Natural('train400', (0, 55), 50, 128, dict(depth=20), _GREY),
-           'grey-fast': Natural('train400', (0, 55), 64, 32, dict(depth=15, shuffle=2), _GREY),
-           'colour-fast': Natural('cbsd432', (0, 55), 64, 32, dict(depth=15, shuffle=2, channels=3), _COLOUR)}
+           'grey-small': Natural('train400', (0, 55), 48, 32, dict(dilations=(1,2,3,4,3,2,1)), _GREY),
+           'colour-small': Natural('cbsd432', (0, 55), 48, 32, dict(dilations=(1,2,3,4,3,2,1), channels=3), _COLOUR)}
 
 # %% ../nbs/04_pictures/02_natural.ipynb #0c432e10
 def train_natural(

@@ -15,17 +15,18 @@ from torch import nn, Tensor
 from ..core import MODELS, DenoiseError, pick
 from ..plot import BLUE, GREEN, INK, ORANGE
 
-# %% ../../nbs/02_clean/02_blocks.ipynb #244770bd
+# %% ../../nbs/02_clean/02_blocks.ipynb #aa699650
 def conv(
     ni:int,             # Channels in
     nf:int,             # Channels out
     ks:int=3,           # Kernel size, odd: the image keeps its size
     stride:int=1,       # 2 halves the image
     bn:bool=False,      # Batch normalisation after it?
-    act:bool=True       # ReLU at the end?
+    act:bool=True,      # ReLU at the end?
+    dilation:int=1      # Pixels from one weight of the kernel to the next
 ) -> nn.Sequential:
     "Convolution, then batch normalisation and ReLU if wanted"
-    c = nn.Conv2d(ni, nf, ks, stride, padding=ks//2, bias=not bn)
+    c = nn.Conv2d(ni, nf, ks, stride, padding=dilation*(ks//2), dilation=dilation, bias=not bn)
     nn.init.kaiming_normal_(c.weight, nonlinearity='relu' if act else 'linear')
     if c.bias is not None: nn.init.zeros_(c.bias)
     return nn.Sequential(c, *([nn.BatchNorm2d(nf)] if bn else []), *([nn.ReLU(inplace=True)] if act else []))

@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['DnCNN', 'dncnn']
 
-# %% ../../nbs/02_clean/05_dncnn.ipynb #2b6cbf4d
-import torch.nn.functional as F
+# %% ../../nbs/02_clean/05_dncnn.ipynb #e0d3b910
 from torch import nn
 from .blocks import conv
 
-# %% ../../nbs/02_clean/05_dncnn.ipynb #be1c2180
+# %% ../../nbs/02_clean/05_dncnn.ipynb #5fdd9d7c
 class DnCNN(nn.Module):
     "DnCNN ([Zhang et al., 2017](https://arxiv.org/abs/1608.03981)): conv+ReLU, depth-2 times conv+BN+ReLU, conv; its output is subtracted from the input"
     def __init__(self,
@@ -19,18 +18,14 @@ class DnCNN(nn.Module):
         width:int=64,            # Channels between them
         batch_norm:bool=True,    # Batch normalisation in the middle layers?
         residual:bool=True,      # Predict the noise and subtract it? Else predict the image
-        shuffle:int=1            # Work on squares of so many pixels each way as channels of one ([Zhang et al., 2018](https://arxiv.org/abs/1710.04026))
+        dilations:tuple=None     # Of each convolution, instead of `depth`: (1,2,3,4,3,2,1) makes an IRCNN ([Zhang et al., 2017b](https://arxiv.org/abs/1704.03264))
     ):
         super().__init__()
-        self.residual, self.shuffle, c = residual, shuffle, channels*shuffle**2
-        layers = [conv(c, width), *[conv(width, width, bn=batch_norm) for _ in range(depth-2)], conv(width, c, act=False)]
-        self.layers = nn.Sequential(*([nn.PixelUnshuffle(shuffle), *layers, nn.PixelShuffle(shuffle)] if shuffle > 1 else layers))
+        self.residual = residual
+        first, *middle, last = dilations or [1]*depth
+        self.layers = nn.Sequential(conv(channels, width, dilation=first), *[conv(width, width, bn=batch_norm, dilation=d) for d in middle], conv(width, channels, act=False, dilation=last))
 
-    def forward(self, x):
-        H, W = x.shape[-2:]
-        if self.shuffle > 1: x = F.pad(x, (0, -W % self.shuffle, 0, -H % self.shuffle), mode='replicate')
-        out = self.layers(x)
-        return (x - out if self.residual else out)[..., :H, :W]
+    def forward(self, x): return x - self.layers(x) if self.residual else self.layers(x)
 
 def dncnn(**kwargs) -> DnCNN:
     "A DnCNN; arguments as `DnCNN` takes them"
