@@ -4,7 +4,7 @@ bin := .venv/bin
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check prepare docs wheel build clean
+.PHONY: help demo test check prepare docs check-site wheel build clean
 .DELETE_ON_ERROR:
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'make prepare   after a change to a notebook: export, clean, badges, README'
 	@echo 'make check     are modules, notebooks and README in step?'
 	@echo 'make docs      build the site into _docs (needs Quarto)'
+	@echo 'make check-site  check of the site what can be checked without Quarto'
 	@echo 'make wheel     build the package into dist'
 	@echo 'make clean     remove what was built, and .venv'
 	@echo
@@ -61,12 +62,10 @@ prepare: $(dev)
 	$(bin)/python tools/readme.py
 
 docs: $(dev)
-	@command -v quarto >/dev/null || { echo 'The site is built by Quarto, which is not installed. Get it from https://quarto.org/docs/get-started and run make docs again.' >&2; exit 1; }
-	$(bin)/nbdev_proc_nbs
-	cd _proc && quarto render --no-cache
-	rm -rf _docs && mv _proc/_docs _docs
-	$(bin)/python tools/live.py _docs/live
-	@echo 'The site is in _docs: open _docs/index.html'
+	$(bin)/python tools/website.py
+
+check-site: $(dev)
+	$(bin)/python -m pytest tests/test_site.py tests/test_references.py
 
 wheel build: $(dev)
 	$(bin)/python -m build --outdir dist

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/06_ledger/05_all.ipynb #85cc1315
+# %% ../nbs/06_ledger/05_all.ipynb #e4142d10
 from .core import *
 from .noise import *
 from .metrics import *
@@ -20,6 +20,7 @@ from .models.dncnn import *
 from .models.win5rb import *
 from .learner import *
 from .inference import *
+from .natural import *
 from .demos import *
 from .pairs import *
 from .clipping import *

@@ -19,6 +19,7 @@ RESULTS = Path(str(files('dl_denoise')))/'results'
 
 def _commit():
     "The commit of the checkout this code runs from, or None"
+    if not (RESULTS.parent.parent/'settings.ini').exists(): return None      # installed: a repository around it is somebody else's
     try: return subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=RESULTS.parent, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError): return None
 

@@ -1,20 +1,10 @@
 "The page in a real browser, served by the real server: what is on the screen is what counts"
-import io, os, re, sys, threading, time
-from contextlib import ExitStack
-from pathlib import Path
+import io, re, threading, time
 import numpy as np
 import pytest, torch
 from PIL import Image
 from dl_denoise.app import create_app, make_server
 from dl_denoise.noise import BernoulliNoise, GaussianNoise, ImpulseNoise, PoissonNoise, SaltPepperNoise, SpeckleNoise
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent/'tools'))
-import live
-
-def need(ok, what):
-    if ok: return
-    if os.environ.get('CI') == 'true': pytest.fail(f'{what}, and CI needs it')
-    pytest.skip(what)
 
 @pytest.fixture(scope='module')
 def url():
@@ -25,13 +15,6 @@ def url():
     server.task_dispatcher.shutdown()
     server.close()
     app.workers.close()
-
-@pytest.fixture(scope='module')
-def browser():
-    with ExitStack() as stack:
-        try: found = stack.enter_context(live.chromium())
-        except LookupError as e: need(False, str(e))
-        yield found
 
 def until(ok, seconds=60):
     end = time.monotonic() + seconds

@@ -2,7 +2,7 @@
 import ast, importlib, json, re, subprocess, sys
 from importlib.metadata import version
 from pathlib import Path
-import pytest, yaml
+import pytest
 
 root = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(root/'tools'))
@@ -120,32 +120,6 @@ def test_links(page):
         to = (page.parent/path).resolve() if path else page
         assert to.exists(), f'{target} leads nowhere'
         if anchor and to.suffix in ('.ipynb', '.md'): assert anchor in anchors(to), f'{target}: no such heading; there are {sorted(anchors(to))}'
-
-# ---- the site
-
-def sidebar(items): return sum((sidebar(o['contents']) if isinstance(o, dict) else [o] for o in items), [])
-
-def test_sidebar():
-    config = root/'nbs'/'_quarto.yml'
-    assert config.resolve() == root/'_quarto.yml' and not Path(config.readlink()).is_absolute()
-    listed = sidebar(yaml.safe_load(config.read_text(encoding='utf8'))['website']['sidebar']['contents'])
-    assert listed == sorted(listed, key=lambda o: (o != 'index.ipynb', o)), 'the order of the folders is the order of the site'
-    assert listed == sorted({*listed}, key=listed.index), 'listed twice'
-    assert {*listed} == {p.relative_to(root/'nbs').as_posix() for p in PAGES}
-
-def test_pages_for_the_site(tmp_path):
-    "What Quarto would be given: nbdev makes every page, with title and description, and without what is hidden"
-    copy = check.copy_tree(tmp_path/'copy')
-    run = "from nbdev.serve import proc_nbs; proc_nbs(n_workers=2)"
-    done = subprocess.run([sys.executable, '-c', run], cwd=copy, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-    assert done.returncode == 0, done.stderr[-3000:]
-    for page in PAGES:
-        made = cells(copy/'_proc'/page.relative_to(root/'nbs'))
-        head = yaml.safe_load(source(made[0]).strip().strip('-'))
-        assert head['title'] and head['description'] and head['output-file'].endswith('.html')
-        text = '\n'.join(map(source, made))
-        assert 'pip install -q git+' not in text
-        assert page.parent == root/'nbs' or 'colab-badge.svg' in text
 
 # ---- the code
 

@@ -1,5 +1,5 @@
 "The page that needs no server, in a real browser: its engine agrees with torch, its noise with the formulas, and what is wrong is told"
-import io, json, os, re, shutil, sys
+import io, json, re, shutil
 from contextlib import ExitStack
 from pathlib import Path
 import numpy as np, pytest, torch
@@ -8,30 +8,16 @@ from dl_denoise.classical import Filter
 from dl_denoise.inference import load_denoiser
 from dl_denoise.noise import NOISES
 
-root = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(root/'tools'))
+from conftest import CACHE, lacking
 import live
 
 NETWORKS = list(live.NETWORKS)
-CACHE = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()/'dl_denoise'
 WAIT = 120_000      # milliseconds; machines are shared
-
-def lacking(why):
-    "Skip; but where everything is promised to be there, fail"
-    if os.environ.get('CI') == 'true': pytest.fail(why)
-    pytest.skip(why)
 
 @pytest.fixture(scope='module')
 def serve():
     "A function that serves a folder and returns its address"
     with ExitStack() as stack: yield lambda folder: stack.enter_context(live.served(folder))
-
-@pytest.fixture(scope='module')
-def browser():
-    with ExitStack() as stack:
-        try: found = stack.enter_context(live.chromium())
-        except LookupError as e: lacking(str(e))
-        yield found
 
 @pytest.fixture(scope='module')
 def site(tmp_path_factory):

@@ -1,10 +1,11 @@
-"Put a Colab badge and an install cell under the title of every page; their addresses come from settings.ini"
+"Put a Colab badge and an install cell under the title of every page, their addresses from settings.ini; and mark folded cells for Jupyter and Colab"
 import argparse, json, sys
 from configparser import ConfigParser
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 IDS = 'colab-badge', 'colab-install'
+FOLDED = dict(cellView='form', jupyter=dict(source_hidden=True))     # how Colab and JupyterLab write what the site calls code-fold
 
 def settings():
     "What settings.ini says"
@@ -23,7 +24,8 @@ def colab_cells(path):
     page = path.relative_to(root).as_posix()
     badge = ('[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
              f"(https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{page})")
-    install = ['#| hide\n', '#| eval: false\n', f"! [ -e /content ] && pip install -q git+{cfg['git_url']}@{cfg['branch']}  # on Colab only"]
+    package = f"{cfg['lib_name']}[app,onnx] @ git+{cfg['git_url']}@{cfg['branch']}"
+    install = ['#| hide\n', '#| eval: false\n', f'! [ -e /content ] && pip install -q "{package}"  # on Colab only']
     return [dict(cell_type='markdown', id=IDS[0], metadata={}, source=[badge]),
             dict(cell_type='code', execution_count=None, id=IDS[1], metadata={}, outputs=[], source=install)]
 
@@ -32,6 +34,8 @@ def with_badge(path):
     nb = json.loads(path.read_text(encoding='utf8'))
     cells = [c for c in nb['cells'] if c.get('id') not in IDS]
     title = next(i for i,c in enumerate(cells) if c['cell_type'] == 'markdown' and ''.join(c['source']).startswith('# '))
+    for c in cells:
+        if c['cell_type'] == 'code': c['metadata'] = FOLDED if any(o.startswith('#| code-fold: true') for o in c['source']) else {}
     nb['cells'] = cells[:title+1] + colab_cells(path) + cells[title+1:]
     return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + '\n'
 

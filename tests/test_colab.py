@@ -1,0 +1,34 @@
+"Every page as Colab runs it: in a real kernel, in an empty folder, with only the built wheel and the newest fastai, and no repository beside it"
+import json, time
+from concurrent.futures import ThreadPoolExecutor
+import nbformat, pytest
+from nbclient import NotebookClient
+from test_frame import PAGES, every_page, flags
+from test_wheel import built, newest, wheel
+
+def run(page, folder):
+    "Run the cells that the test command has to run; returns the seconds"
+    nb = nbformat.read(page, 4)
+    nb.cells = [c for c in nb.cells if c.cell_type == 'code' and not {'slow', 'cuda', 'eval'} & flags(c)]
+    start = time.monotonic()
+    NotebookClient(nb, timeout=900, kernel_name='as-on-colab', resources=dict(metadata=dict(path=str(folder)))).execute()
+    return time.monotonic() - start
+
+@pytest.fixture(scope='session')
+def runs(newest, tmp_path_factory):
+    "All pages, two at a time, one thread each"
+    kernels, patch = tmp_path_factory.mktemp('jupyter'), pytest.MonkeyPatch()
+    spec = kernels/'kernels'/'as-on-colab'/'kernel.json'
+    spec.parent.mkdir(parents=True)
+    spec.write_text(json.dumps(dict(argv=[str(newest), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='as on Colab', language='python')))
+    patch.setenv('JUPYTER_PATH', str(kernels))
+    patch.setenv('OMP_NUM_THREADS', '1')
+    patch.delenv('PYTHONPATH', raising=False)
+    patch.delenv('DL_DENOISE_SAVE_OUTPUTS', raising=False)
+    with ThreadPoolExecutor(2) as pool:
+        yield {p: pool.submit(run, p, tmp_path_factory.mktemp('empty')) for p in PAGES}
+        pool.shutdown(cancel_futures=True)
+    patch.undo()
+
+@every_page
+def test_as_on_colab(page, runs): assert runs[page].result(timeout=1200) < 300

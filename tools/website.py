@@ -1,0 +1,128 @@
+"The site: processed by nbdev, rendered by Quarto, and checked. Any warning and any link that leads nowhere is an error"
+import argparse, json, re, shutil, subprocess, sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urljoin, urlsplit
+import yaml
+import badges
+
+root = Path(__file__).resolve().parent.parent
+FOLDED = ['#| code-fold: true\n', '#| code-summary: "How this figure is made"\n']
+
+def address():
+    "Where the site will be"
+    cfg = badges.settings()
+    return cfg['doc_host'] + cfg['doc_baseurl'] + '/'
+
+def fold(nb):
+    "Fold the code of figures away, where it is longer than four lines and the page does not say otherwise"
+    for c in nb['cells']:
+        lines = ''.join(c['source']).splitlines(True)
+        flags = [o for o in lines if o.startswith('#|')]
+        is_figure = any(re.match(r'#\|\s*fig-alt', o) for o in flags) and not any(re.match(r'#\|\s*(code-fold|echo|export)', o) for o in flags)
+        if c['cell_type'] == 'code' and is_figure and len(lines)-len(flags) > 4: c['source'] = FOLDED + lines
+    return nb
+
+def widths(text):
+    "Markdown tables whose dashes say how wide each column is: Pandoc goes by them as soon as a line is long"
+    def wider(m):
+        rows = [[o.strip() for o in re.split(r'(?<!\\)\|', l.strip())[1:-1]] for l in m[0].splitlines()]
+        if len({*map(len, rows)}) != 1 or len(rows) < 2 or not all(re.fullmatch(':?-+:?', o) for o in rows[1]): return m[0]
+        most = [max(len(re.sub(r'\]\([^)]*\)|[`*\[]', '', r[i])) for k,r in enumerate(rows) if k != 1) for i in range(len(rows[0]))]
+        rule = [re.sub('-+', '-'*max(3, w), o) for w,o in zip(most, rows[1])]
+        return m[0].replace(m[0].splitlines()[1], '| ' + ' | '.join(rule) + ' |', 1)
+    return re.sub(r'(?:^[ \t]*\|.*\|[ \t]*$\n?){2,}', wider, text, flags=re.M)
+
+def process(folder=root):
+    "What Quarto is given: nbdev's pages, with the code of figures folded; returns their folder"
+    run = 'from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); proc_nbs(n_workers=2, force=True)'
+    subprocess.run([sys.executable, '-c', run], cwd=folder, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    for p in (folder/'_proc').rglob('*.ipynb'):
+        nb = fold(json.loads(p.read_text(encoding='utf8')))
+        for c in nb['cells']:
+            if c['cell_type'] == 'markdown': c['source'] = widths(''.join(c['source']))
+            for data in (o.get('data', {}) for o in c.get('outputs', [])):
+                if 'text/markdown' in data: data['text/markdown'] = widths(''.join(data['text/markdown']))
+        p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf8')
+    return folder/'_proc'
+
+def head(page):
+    "Title, description and output file of a processed page"
+    first = json.loads(page.read_text(encoding='utf8'))['cells'][0]
+    return yaml.safe_load(''.join(first['source']).strip().strip('-'))
+
+def sidebar(folder=root):
+    "(section, pages) in the order of the site"
+    contents = yaml.safe_load((folder/'_quarto.yml').read_text(encoding='utf8'))['website']['sidebar']['contents']
+    return [(o['section'], o['contents']) for o in contents if isinstance(o, dict)]
+
+def llms(proc):
+    "The text of llms.txt: every page with its description, for programs that read (llmstxt.org)"
+    cfg, parts = badges.settings(), []
+    for section, pages in sidebar():
+        parts.append(f'## {section}\n')
+        for p in pages:
+            h = head(proc/p)
+            parts.append(f"- [{h['title']}]({address()}{Path(p).with_name(h['output-file']).as_posix()}): {h['description']}")
+        parts.append('')
+    return f"# {cfg['title']}\n\n> {cfg['description']}\n\nInstall with `pip install {cfg['lib_name']}`; source: {cfg['git_url']}\n\n" + '\n'.join(parts)
+
+# ---- links
+
+class Links(HTMLParser):
+    "What a page has as anchors, and where it leads"
+    def __init__(self, text):
+        super().__init__()
+        self.ids, self.targets = set(), []
+        self.feed(text)
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        self.ids |= {attrs[k] for k in ('id', 'name') if attrs.get(k)}
+        self.targets += [attrs[k] for k in ('href', 'src') if attrs.get(k)]
+
+def broken(folder):
+    "One line for each link of the built site that leads nowhere in it"
+    folder, found = Path(folder).resolve(), {}
+    page = lambda p: found.setdefault(p, Links(p.read_text(encoding='utf8')))
+    wrong = []
+    for p in sorted(folder.rglob('*.html')):
+        here = address() + p.relative_to(folder).as_posix()
+        for target in page(p).targets:
+            url = urlsplit(urljoin(here, target))
+            if not url.geturl().startswith(address()): continue
+            to = folder/unquote(url.geturl()[len(address()):].split('#')[0].split('?')[0])
+            if to.is_dir(): to = to/'index.html'
+            if not to.exists(): wrong.append(f'{p.relative_to(folder)}: {target} leads nowhere')
+            elif url.fragment and to.suffix == '.html' and unquote(url.fragment) not in page(to).ids:
+                wrong.append(f'{p.relative_to(folder)}: {target}: no such place on that page')
+    return wrong
+
+# ---- all of it
+
+def warnings(log):
+    "The lines of Quarto's output that tell of something wrong"
+    return [o for o in log.splitlines() if re.search(r'\bWARN|unable to resolve|not found', o, flags=re.I)]
+
+def build(out):
+    "Build the site into a folder"
+    if not shutil.which('quarto'): sys.exit('The site is built by Quarto, which is not installed. Get it from https://quarto.org/docs/get-started and run make docs again; make check-site checks what can be checked without it.')
+    proc = process()
+    made = proc/badges.settings()['doc_path']
+    done = subprocess.run(['quarto', 'render', '--no-cache'], cwd=proc, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    print(done.stdout)
+    if done.returncode: sys.exit('Quarto could not render the site.')
+    (made/'llms.txt').write_text(llms(proc), encoding='utf8')
+    subprocess.run([sys.executable, root/'tools'/'live.py', made/'live'], check=True)
+    wrong = warnings(done.stdout) + broken(made)
+    if wrong: sys.exit('\n'.join(['The site is not whole:', *wrong]))
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.move(made, out)
+    print(f'The site is in {out}: open {out}/index.html')
+
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument('out', nargs='?', default=root/badges.settings()['doc_path'], type=Path, help='the folder to build into')
+    p.add_argument('--links', metavar='FOLDER', help='build nothing; only follow the links of a site that was built')
+    args = p.parse_args()
+    if not args.links: build(args.out)
+    elif wrong := broken(args.links): sys.exit('\n'.join(wrong))
