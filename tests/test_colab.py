@@ -4,7 +4,6 @@ from concurrent.futures import ThreadPoolExecutor
 import nbformat, pytest
 from nbclient import NotebookClient
 from test_frame import PAGES, every_page, flags
-from test_wheel import built, newest, wheel
 
 def run(page, folder):
     "Run the cells that the test command has to run; returns the seconds"
@@ -15,12 +14,12 @@ def run(page, folder):
     return time.monotonic() - start
 
 @pytest.fixture(scope='session')
-def runs(newest, tmp_path_factory):
+def runs(environment, tmp_path_factory):
     "All pages, two at a time, one thread each"
     kernels, patch = tmp_path_factory.mktemp('jupyter'), pytest.MonkeyPatch()
     spec = kernels/'kernels'/'as-on-colab'/'kernel.json'
     spec.parent.mkdir(parents=True)
-    spec.write_text(json.dumps(dict(argv=[str(newest), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='as on Colab', language='python')))
+    spec.write_text(json.dumps(dict(argv=[str(environment('newest')), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='as on Colab', language='python')))
     patch.setenv('JUPYTER_PATH', str(kernels))
     patch.setenv('OMP_NUM_THREADS', '1')
     patch.delenv('PYTHONPATH', raising=False)

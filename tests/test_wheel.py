@@ -1,62 +1,89 @@
-"The built package: what is in it, and that it works beside the newest fastai, as a user gets it"
-import os, subprocess, sys, sysconfig, venv, zipfile
+"The built package: what is in it, and that it works beside the oldest and the newest fastai, as a user gets it"
+import email, importlib.util, json, os, re, subprocess, sys, tarfile, zipfile
 from pathlib import Path
 import pytest
 
-root = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(root/'tools'))
-import check
-
-def run(*args, **kwargs):
-    done = subprocess.run([str(o) for o in args], capture_output=True, text=True, stdin=subprocess.DEVNULL, **kwargs)
-    assert done.returncode == 0, f'{args} left with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
-    return done.stdout
-
-@pytest.fixture(scope='session')
-def built(tmp_path_factory):
-    "The source distribution, and the wheel made from it"
-    folder = tmp_path_factory.mktemp('build')
-    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', folder/'dist', check.copy_tree(folder/'copy'))
-    return folder/'dist'
-
-@pytest.fixture(scope='session')
-def wheel(built): return next(built.glob('*.whl'))
+from conftest import OLDEST, PACKAGES, root, run
+import badges
 
 def test_wheel_contents(wheel):
     inside = {*zipfile.ZipFile(wheel).namelist()}
     wanted = {p.relative_to(root).as_posix() for pattern in ('**/*.py', 'weights/*', 'results/*', 'web/*') for p in root.glob(f'dl_denoise/{pattern}') if p.is_file() and not p.name.startswith('.')}
     assert not wanted - inside, 'missing in the wheel'
     assert {o.split('/')[0] for o in inside if '.dist-info' not in o} == {'dl_denoise'}
-    meta = next(zipfile.ZipFile(wheel).read(o).decode() for o in inside if o.endswith('METADATA'))
-    assert 'Requires-Python: >=3.10' in meta and ': Apache-2.0' in meta
+
+def test_metadata(wheel):
+    "What the package index shows: licence, links, and a description whose links lead somewhere"
+    files = zipfile.ZipFile(wheel)
+    meta = email.message_from_bytes(files.read(next(o for o in files.namelist() if o.endswith('METADATA'))))
+    assert meta['Requires-Python'] == '>=3.10' and 'Apache-2.0' in (meta['License'], meta['License-Expression'])
+    links = dict(o.split(', ') for o in meta.get_all('Project-URL'))
+    assert {*links} == {'Homepage', 'Documentation', 'Source', 'Issues', 'Changelog'} and (root/links['Changelog'].split('/main/')[1]).exists()
+    assert {*meta.get_all('Provides-Extra')} == {'app', 'onnx', 'dev'}
+    text = meta.get_payload()
+    targets = re.findall(r'\]\(([^)\s]+)', re.sub(r'```.*?```', '', text, flags=re.S))
+    assert len(targets) > 5 and not [o for o in targets if not o.startswith('https://')]
+    assert '```python\n' in text
+
+def test_source_distribution(built):
+    "All that the wheel is made from, and nothing else"
+    with tarfile.open(next(built.glob('*.tar.gz'))) as tar: inside = {o.name.partition('/')[2]: o.size for o in tar if o.isfile()}
+    tops = {o.split('/')[0] for o in inside}
+    assert tops == {'dl_denoise', 'dl_denoise.egg-info', 'PKG-INFO', 'setup.cfg', 'setup.py', 'settings.ini', 'MANIFEST.in', 'LICENSE', 'README.md', 'CHANGELOG.md', 'CITATION.cff'}
+    assert sum(v for k,v in inside.items() if '/weights/' not in k) < 2e6
 
 @pytest.fixture(scope='session')
-def newest(wheel, tmp_path_factory):
-    "A new environment: the wheel and the newest fastai of its own, and for the rest the packages of this one"
-    env = tmp_path_factory.mktemp('newest')/'env'
-    venv.create(env, with_pip=False)
-    python = env/('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
-    site = Path(run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))').strip())
-    (site/'zz_the_rest.pth').write_text(sysconfig.get_path('purelib') + '\n')      # after its own: the nearer package wins
-    pip = [python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--ignore-installed']
-    run(*pip, wheel)
-    try: run(*pip, 'fastai', 'fastcore', 'fasttransform', 'fastprogress', 'plum-dispatch<2.10', timeout=300)
-    except (AssertionError, subprocess.TimeoutExpired) as e:
-        if os.environ.get('CI') == 'true': raise
-        pytest.skip(f'the newest fastai could not be installed; is there a network? {str(e)[-300:]}')
-    return python
+def setup():
+    "setup.py as a module; it builds only when it is run"
+    spec = importlib.util.spec_from_file_location('setup', root/'setup.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-def test_newest_environment(newest, tmp_path):
-    out = run(newest, '-c', 'import fastai, fastcore, dl_denoise, torch; print(fastcore.__version__, *[m.__file__ for m in (fastai, fastcore, dl_denoise, torch)], sep="\\n")', cwd=tmp_path).splitlines()
-    assert int(out[0].split('.')[0]) >= 2
-    own = str(newest.parent.parent)
-    assert [o.startswith(own) for o in out[1:]] == [True, True, True, False]
+def test_links_away(setup):
+    "A link of the README, read elsewhere; pages have the addresses that nbdev gives them"
+    from nbdev.doclinks import _nbpath2html
+    cfg = badges.settings()
+    site, code = cfg['doc_host'] + cfg['doc_baseurl'], cfg['git_url']
+    for p in badges.pages():
+        path = p.relative_to(root/'nbs')
+        assert setup.away(f'nbs/{path.as_posix()}#a-b') == f'{site}/{_nbpath2html(path).as_posix()}#a-b'
+    text = '![four rows](nbs/images/demo1.png), [licence](LICENSE), [out](https://example.org/a), [here](#two), [![badge](a.svg)](b.md), <img src="c.png" width="9">, `[no](link)`\n```\n[nor](this)\n```'
+    assert setup.readme(text) == (f'![four rows]({code}/raw/main/nbs/images/demo1.png), [licence]({code}/blob/main/LICENSE), [out](https://example.org/a), [here](#two), '
+                                  f'[![badge]({code}/raw/main/a.svg)]({code}/blob/main/b.md), <img src="{code}/raw/main/c.png" width="9">, `[no](link)`\n```\n[nor](this)\n```')
 
-def test_all_beside_newest(newest, tmp_path): run(newest, '-c', 'from dl_denoise.all import *; digits(); create_model("dncnn")', cwd=tmp_path)
+# ---- beside the oldest and the newest fastai
 
-def test_demo_beside_newest(newest, tmp_path):
-    "Demo 1, small, in an empty folder, without MNIST"
-    env = {k: v for k,v in os.environ.items() if k not in ('DL_DENOISE_DATA', 'PYTHONPATH')}
-    out = run(newest.parent/'dl_denoise', 'demo1', '--epochs', '1', '--images', '500', cwd=tmp_path, timeout=900, env={**env, 'XDG_CACHE_HOME': str(tmp_path/'cache')})
-    assert 'dncnn' in out.lower() and '0.00943' in out.replace(' .0', ' 0.0'), f"the table beside the article's numbers is missing:\n{out}"
+WHOLE = os.environ.get('DL_DENOISE_BESIDE')      # set by make test-oldest and test-newest: this Python is that environment
+
+@pytest.fixture(scope='session', params=[*PACKAGES])
+def beside(request):
+    "Name and Python of an environment; or this one, if make has made it for that"
+    if WHOLE: return pytest.skip(f'this is {WHOLE}') if WHOLE != request.param else (WHOLE, Path(sys.executable))
+    return request.param, request.getfixturevalue('environment')(request.param)
+
+def test_environment_beside(beside, tmp_path):
+    name, python = beside
+    out = run(python, '-c', 'import fastai, fastcore, dl_denoise, torch; print(fastai.__version__, fastcore.__version__, *[m.__file__ for m in (fastai, fastcore, dl_denoise, torch)], sep="\\n")', cwd=tmp_path).splitlines()
+    assert out[0] == OLDEST if name == 'oldest' else int(out[1].split('.')[0]) >= 2
+    own = str(python.parent.parent)
+    assert [o.startswith(own) for o in out[2:]] == [True, True, True, bool(WHOLE)]
+
+def test_all_beside(beside, tmp_path): run(beside[1], '-c', 'from dl_denoise.all import *; digits(); create_model("dncnn")', cwd=tmp_path)
+
+NO_DATA = {k: v for k,v in os.environ.items() if k not in ('DL_DENOISE_DATA', 'PYTHONPATH')}
+
+@pytest.mark.parametrize('page', ['01_measure/02_data', '02_clean/01_learner'])
+def test_page_beside(beside, tmp_path, page):
+    "The cells of a page, one after the other, in an empty folder, without MNIST"
+    sources = [''.join(c['source']) for c in json.loads((root/f'nbs/{page}.ipynb').read_text(encoding='utf8'))['cells'] if c['cell_type'] == 'code']
+    (tmp_path/'page.py').write_text('\n'.join(o for o in sources if not re.search(r'^#\|\s*(eval|slow|cuda)\b', o, flags=re.M)), encoding='utf8')
+    run(beside[1], 'page.py', cwd=tmp_path, timeout=900, env={**NO_DATA, 'XDG_CACHE_HOME': str(tmp_path/'cache'), 'MPLBACKEND': 'agg'})
+
+def test_demo_beside(beside, tmp_path):
+    "Demo 1, small, in an empty folder, without MNIST; beside the oldest without the large networks"
+    name, python = beside
+    less = ['--models', 'cnn,cae'] if name == 'oldest' else []
+    out = run(python.parent/'dl_denoise', 'demo1', '--epochs', '1', '--images', '500', *less, cwd=tmp_path, timeout=900, env={**NO_DATA, 'XDG_CACHE_HOME': str(tmp_path/'cache')})
+    assert '0.00991' in out.replace(' .0', ' 0.0') and ('dncnn' in out.lower()) == (name == 'newest'), f"the table beside the article's numbers is missing:\n{out}"
     assert [*tmp_path.rglob('*.png')], 'no picture was saved'
