@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/06_ledger/05_all.ipynb #e4142d10
+# %% ../nbs/06_ledger/05_all.ipynb #0cb0405d
 from .core import *
 from .noise import *
 from .metrics import *
@@ -20,8 +20,8 @@ from .models.dncnn import *
 from .models.win5rb import *
 from .learner import *
 from .inference import *
-from .natural import *
 from .demos import *
+from .natural import *
 from .pairs import *
 from .clipping import *
 from .losses import *

@@ -9,7 +9,7 @@ __all__ = ['COMMANDS', 'command', 'demo1', 'demo2', 'reproduce', 'models', 'eval
 import difflib, inspect, sys, warnings
 from importlib.util import find_spec
 from fastcore.script import anno_parser
-from .core import EXPERIMENTS, MODELS, WAYS, DenoiseError, UsageError, cards, data_source, number, pick
+from .core import EXPERIMENTS, MODELS, PHOTOS, WAYS, DenoiseError, UsageError, cards, data_source, number, pick
 
 # %% ../nbs/05_play/01_cli.ipynb #282d6fff
 COMMANDS = {}
@@ -88,8 +88,8 @@ def demo2(
 # %% ../nbs/05_play/01_cli.ipynb #880d61db
 @command
 def reproduce(
-    experiment:str,              # demo1, demo2, clip, losses, leak or copies
-    models:str=None,             # networks of demo1 (by default all four) or demo2 (win5rb), separated by commas
+    experiment:str,              # demo1, demo2, clip, losses, leak, copies or bsd
+    models:str=None,             # networks of demo1 (by default all four), demo2 (win5rb) or bsd (all six), separated by commas
     ways:str=','.join(WAYS),     # ways to train them in demo2, separated by commas
     images:int=None,             # training images (demo1 and demo2 50000, losses 6000, else 10000)
     epochs:int=None,             # passes over them (demo1 and demo2 10, else 4)
@@ -102,12 +102,20 @@ def reproduce(
 ):
     "Run an experiment of the course as it was published; write records for the ledger and weights to package. Example: dl_denoise reproduce demo1 --models dncnn"
     pick(experiment, EXPERIMENTS, 'experiment')
-    if models and experiment not in ('demo1', 'demo2'): raise UsageError(f"--models is for demo1 and demo2; {experiment} has its own small network")
-    names, chosen = models and _picked(models, MODELS, 'model'), _picked(ways, WAYS, 'way')
+    if models and experiment not in ('demo1', 'demo2', 'bsd'): raise UsageError(f"--models is for demo1, demo2 and bsd; {experiment} has its own small network")
+    names, chosen = models and _picked(models, PHOTOS if experiment == 'bsd' else MODELS, 'model'), _picked(ways, WAYS, 'way')
     _whole(images, '--images'); _whole(epochs, '--epochs'); _whole(batch, '--batch')
     pick(precision, ('auto', 'fp32', 'bf16'), 'precision')
+    if experiment == 'bsd': return _reproduce_bsd(names or PHOTOS, out or 'reproduce-bsd', resume, epochs=epochs, patches=images, bs=batch, seed=seed, precision=precision)
     from dl_denoise import demo2
     for c in demo2.reproduce(experiment, out, names, chosen, images, epochs, batch, seed, precision, resume): _report(c)
+
+def _reproduce_bsd(names, out, resume, **sizes):
+    "Train on natural images, and print a table for each set"
+    from dl_denoise import natural
+    done, out = natural.reproduce_bsd(names, out, resume=resume, **{k: v for k,v in sizes.items() if v is not None})
+    for data in dict.fromkeys(r['data'] for r in done): print(f"\n{data}\n{natural.bsd_table(done, data).to_string()}")
+    print(f"\nMean PSNR over the pictures, in dB. Records and weights are in {out}/")
 
 # %% ../nbs/05_play/01_cli.ipynb #dff8ee99
 @command

@@ -141,7 +141,7 @@ def show_pixels(c:Comparison, titles:dict, colours, edges):
 def show_histograms(c:Comparison, bins:int=51):
     "Histograms of all test pixels: clean, noisy, and each network's result; returns the figure"
     shown = ['noisy', *[m for m in MODELS if m in c.restored]]
-    return show_pixels(c, {m: full_name(m) for m in shown}, [RED, BLUE, ORANGE, GREEN, PURPLE], np.linspace(-.2, 1.2, bins))
+    return show_pixels(c, {m: full_name(m) for m in shown}, [RED, BLUE, ORANGE, GREEN, PURPLE]*len(shown), np.linspace(-.2, 1.2, bins))
 
 def show_worst(c:Comparison, n:int=2):
     "The test images on which each network errs most: noisy, result, clean, error; returns the figure"

@@ -102,7 +102,7 @@ def table(
     rows = []
     for r in records:
         n, pub = (r.get('images') or {}).get('train'), r.get('published')
-        rows.append({'method': ', '.join(full_name(o) for o in (r['model'], r.get('variant')) if o), 'MSE': f"{r['mse']:.5f}", "article's MSE": f"{pub['value']:.5f}" if pub else '',
+        rows.append({'method': ', '.join(full_name(o) for o in (r['model'], r.get('variant')) if o), 'MSE': f"{r['mse']:.5f}", "article's MSE": f"{pub['value']:.5f}" if pub and 'value' in pub else '',
             'PSNR / dB': f"{r['psnr']:.2f}", 'SSIM': f"{r['ssim']:.3f}", 'parameters': f"{r['parameters']:,}" if r.get('parameters') else '',
             'images × epochs': f"{n:,} × {r['epochs']}" if r.get('epochs') else '', 'batch': str(r.get('batch_size') or ''),
             'training / s': f"{r['seconds']:,.0f}" if r.get('seconds') else '', 'inference / ms': f"{r['ms_per_image']:.3f}" if r.get('ms_per_image') else ''})

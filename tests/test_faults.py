@@ -1,7 +1,7 @@
 "Faults of disk and network, at the functions that meet them."
 import errno, os
-import pytest, torch
-from dl_denoise.core import DenoiseError, atomic, cards, download, file_hash
+import pytest
+from dl_denoise.core import DenoiseError, atomic, cards, download
 from dl_denoise.data import at_hand, denoise_dls, mnist
 from dl_denoise.inference import evaluate_denoiser, load_denoiser
 from dl_denoise.noise import GaussianNoise

@@ -1,5 +1,5 @@
 "The built package: what is in it, and that it works beside the oldest and the newest fastai, as a user gets it"
-import email, importlib.util, json, os, re, subprocess, sys, tarfile, zipfile
+import email, importlib.util, json, os, re, sys, tarfile, zipfile
 from pathlib import Path
 import pytest
 

@@ -18,12 +18,14 @@ class DnCNN(nn.Module):
         width:int=64,            # Channels between them
         batch_norm:bool=True,    # Batch normalisation in the middle layers?
         residual:bool=True,      # Predict the noise and subtract it? Else predict the image
-        dilations:tuple=None     # Of each convolution, instead of `depth`: (1,2,3,4,3,2,1) makes an IRCNN ([Zhang et al., 2017b](https://arxiv.org/abs/1704.03264))
+        dilations:tuple=None,    # Of each convolution, instead of `depth`: (1,2,3,4,3,2,1) makes an IRCNN ([Zhang et al., 2017b](https://arxiv.org/abs/1704.03264))
+        identity:bool=False      # Start with zeros in the last convolution: with the residual, as a network that returns its input
     ):
         super().__init__()
         self.residual = residual
         first, *middle, last = dilations or [1]*depth
         self.layers = nn.Sequential(conv(channels, width, dilation=first), *[conv(width, width, bn=batch_norm, dilation=d) for d in middle], conv(width, channels, act=False, dilation=last))
+        if identity: nn.init.zeros_(self.layers[-1][0].weight)
 
     def forward(self, x): return x - self.layers(x) if self.residual else self.layers(x)
 
