@@ -138,7 +138,7 @@ def score_pictures(
         return score(fn(noise(y, gen)), y)
     return pd.DataFrame([one(y) for y in imgs]).mean().to_dict()
 
-# %% ../nbs/04_pictures/02_natural.ipynb #0955dc7b
+# %% ../nbs/04_pictures/02_natural.ipynb #a55a4570
 _LEVELS = (15, 25, 50)
 PUBLISHED_PSNR = {      # as tabulated with DnCNN (arXiv 1608.03981) and FFDNet (arXiv 1710.04026)
     'bsd68': {'BM3D': (31.07, 28.57, 25.62), 'TNRD': (31.42, 28.92, 25.97), 'DnCNN-S': (31.73, 29.23, 26.23), 'DnCNN-B': (31.61, 29.16, 26.23), 'FFDNet': (31.63, 29.19, 26.29)},
@@ -148,7 +148,7 @@ def _published(data, variant, level):
     "The paper's number for a training, with its source"
     name = 'DnCNN-B' if isinstance(NATURAL[variant].sigma, tuple) else 'DnCNN-S'
     v = PUBLISHED_PSNR.get(data, {}).get(name)
-    return v and dict(psnr=v[_LEVELS.index(level)], source=f'{name}: Zhang et al., 2017, arXiv 1608.03981')
+    return v and dict(psnr=v[_LEVELS.index(level)], source=f'{name}, arXiv 1608.03981')
 
 def bsd_records(
     fn,                 # Restores `[1,C,H,W]`

@@ -1,5 +1,5 @@
 "Put a Colab badge and an install cell under the title of every page, their addresses from settings.ini; and mark folded cells for Jupyter and Colab"
-import argparse, json, sys
+import argparse, json, re, sys
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def with_badge(path):
     cells = [c for c in nb['cells'] if c.get('id') not in IDS]
     title = next(i for i,c in enumerate(cells) if c['cell_type'] == 'markdown' and ''.join(c['source']).startswith('# '))
     for c in cells:
-        if c['cell_type'] == 'code': c['metadata'] = FOLDED if any(o.startswith('#| code-fold: true') for o in c['source']) else {}
+        if c['cell_type'] == 'code': c['metadata'] = FOLDED if re.search(r'^#\| code-fold: true', ''.join(c['source']), flags=re.M) else {}
     nb['cells'] = cells[:title+1] + colab_cells(path) + cells[title+1:]
     return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + '\n'
 
