@@ -14,7 +14,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from fastcore.basics import patch
-from .core import DenoiseError, UsageError, cards, number, pick
+from .core import DenoiseError, UsageError, cards, number, pick, training_of
 
 # %% ../nbs/05_play/02_app.ipynb #68cba0cd
 WEB = Path(str(files('dl_denoise')))/'web'        # the page's files
@@ -24,9 +24,8 @@ def denoiser_list() -> list:    # Dicts of name, title, size (parameters), info,
     "The packaged denoisers and the median filter, as the page and `GET /api/models` show them"
     def entry(name, card):
         r = card['record']
-        taught = 'clean targets' if r['target'] == 'clean' else 'noisy targets only'
-        title = _TITLES[card['architecture']] + ('' if r['target'] == 'clean' else f" ({name.split('-', 1)[1].rsplit('-', 1)[0]})")
-        info = f"{r['parameters']:,} parameters, trained on {r['images']['train']:,} images of {r['data'].upper()} with {r['noise']}, {taught}"
+        title = name if r['experiment'] == 'bsd' else _TITLES[card['architecture']] + ('' if r['target'] == 'clean' else f" ({name.split('-', 1)[1].rsplit('-', 1)[0]})")
+        info = f"{r['parameters']:,} parameters, trained on {training_of(r)}"
         return dict(name=name, title=title, size=r['parameters'], info=info, on=r['experiment'] == 'demo1')
     order = lambda o: (not o[1]['record']['experiment'] == 'demo1', [*_TITLES].index(o[1]['architecture']))
     median = dict(name='median', title='Median 3×3', size=0, info='A classical filter: the middle one of nine neighbours', on=True)

@@ -9,7 +9,7 @@ __all__ = ['COMMANDS', 'command', 'demo1', 'demo2', 'reproduce', 'models', 'eval
 import difflib, inspect, sys, warnings
 from importlib.util import find_spec
 from fastcore.script import anno_parser
-from .core import EXPERIMENTS, MODELS, PHOTOS, WAYS, DenoiseError, UsageError, cards, data_source, number, pick
+from .core import EXPERIMENTS, MODELS, PHOTOS, WAYS, DenoiseError, UsageError, cards, data_source, number, pick, training_of
 
 # %% ../nbs/05_play/01_cli.ipynb #282d6fff
 COMMANDS = {}
@@ -126,7 +126,7 @@ def models(
     width = max(map(len, cards()), default=0)
     for name, c in cards().items():
         r = c['record']
-        print(f"{name:{width}} {r['parameters']:>9,} parameters   trained on {r['images']['train']:,} images of {r['data']} × {r['epochs']} epochs, {r['noise']}, target {r['target']}   test MSE {r['mse']:.5f}")
+        print(f"{name:{width}} {r['parameters']:>9,} parameters   trained on {training_of(r)}   test MSE {r['mse']:.5f} on {r['data']}")
 
 @command
 def evaluate(

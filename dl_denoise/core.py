@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'WEIGHTS', 'DenoiseError', 'UsageError',
-           'pick', 'number', 'data_source', 'atomic', 'save_json', 'file_hash', 'download', 'cards']
+           'pick', 'number', 'data_source', 'atomic', 'save_json', 'file_hash', 'download', 'cards', 'training_of']
 
 # %% ../nbs/06_ledger/03_core.ipynb #8ed6dd61
 import difflib, hashlib, json, math, os, tempfile, urllib.error, urllib.request
@@ -32,7 +32,7 @@ def pick(
     hint = f"did you mean '{near[0]}'? " if near else ''
     raise UsageError(f"unknown {kind} '{name}'; {hint}Known: {', '.join(known)}")
 
-# %% ../nbs/06_ledger/03_core.ipynb #0f69d396
+# %% ../nbs/06_ledger/03_core.ipynb #a8e8eaeb
 MODELS = ('cnn', 'cae', 'dncnn', 'win5rb')
 WAYS = ('supervised', 'n2n-clipped', 'n2n-unbiased', 'n2n-unclipped', 'n2n-censored')
 EXPERIMENTS = ('demo1', 'demo2', 'clip', 'losses', 'leak', 'copies', 'bsd')
@@ -140,7 +140,7 @@ def download(
         if part.exists() and why[-1].endswith('hash)'): part.unlink()
     raise DenoiseError(f"could not download {path.name}: {'; '.join(why)}. Check the network and try again, or put the file at {path} yourself")
 
-# %% ../nbs/06_ledger/03_core.ipynb #94ae628a
+# %% ../nbs/06_ledger/03_core.ipynb #fa8999d4
 WEIGHTS = Path(str(files('dl_denoise')))/'weights'
 
 def cards(
@@ -148,3 +148,10 @@ def cards(
 ) -> dict:              # Name -> card
     "The model cards of the packaged denoisers, sorted by name"
     return {p.stem: json.loads(p.read_text(encoding='utf8')) for p in sorted(Path(folder).glob('*.json'))}
+
+def training_of(
+    record:dict     # A card's or the ledger's
+) -> str:
+    "What a record says of a network's training, in words"
+    r = record
+    return f"{r['images']['train']:,} {'patches' if r.get('patches') else 'images'} of {r.get('trained_on', r['data'])} × {r['epochs']} epochs, {r.get('trained_with', r['noise'])}, target {r['target']}"

@@ -20,7 +20,7 @@ def failed(r, code, *words):
     (['demo2', '--help'], 0, []), (['demo3'], 2, ["did you mean 'demo"]),
     (['demo2', '--ways', 'n2n-cliped'], 2, ["did you mean 'n2n-clipped'"]),
     (['reproduce', 'leaks'], 2, ["did you mean 'leak'"]),
-    (['reproduce', 'leak', '--models', 'cnn'], 2, ['--models is for demo1 and demo2']),
+    (['reproduce', 'leak', '--models', 'cnn'], 2, ['--models is for demo1, demo2 and bsd']),
     (['demo'], 2, ["did you mean 'demo"]),
     (['demo1', '--data', 'minst'], 2, ["did you mean 'mnist'"]),
     (['demo1', '--models', 'dncn'], 2, ["did you mean 'dncnn'"]),
