@@ -4,7 +4,6 @@ from pathlib import Path
 import numpy as np
 
 root = Path(__file__).resolve().parent.parent
-IMAGES = root/'nbs'/'images'
 NIGHT, PAPER, ORANGE, BLUE = '#10212b', '#fbf7ee', '#e69f00', '#7fb8d8'
 
 def png(a, scale=1, **kwargs):
@@ -92,12 +91,17 @@ def whole():
             '<marker id="gh" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="7" markerHeight="7" orient="auto"><path d="M0 0 10 5 0 10z" class="gh"/></marker></defs>')
     return f'<svg id="whole" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 450" role="img" aria-label="How noise, data, network, target and loss fit together"><style>{CSS}</style>{head}{"".join(parts)}</svg>\n'.encode()
 
-PICTURES = {'hero.png': hero, 'grain.png': grain, 'whole.svg': whole}
+def grain_scss():
+    "The strip inside the theme, where no path to it can go wrong"
+    return f'/*-- scss:defaults --*/\n// made by tools/front.py\n$grain: url("data:image/png;base64,{base64.b64encode(grain()).decode()}") !default;\n'.encode()
+
+PICTURES = {'images/hero.png': hero, 'images/grain.png': grain, 'images/whole.svg': whole, 'assets/grain.scss': grain_scss}
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('names', nargs='*', default=PICTURES, help=f"which of {', '.join(PICTURES)}; by default all (needs MNIST)")
     for name in p.parse_args().names:
         if name not in PICTURES: sys.exit(f"unknown picture '{name}'; there are {', '.join(PICTURES)}")
-        (IMAGES/name).write_bytes(PICTURES[name]())
-        print(f'{(IMAGES/name).stat().st_size/1e3:8.1f} kB  {name}')
+        data = PICTURES[name]()
+        (root/'nbs'/name).write_bytes(data)
+        print(f'{len(data)/1e3:8.1f} kB  {name}')
