@@ -88,6 +88,11 @@ def test_widths():
     assert website.widths(f'x\n\n{table}\ny') == 'x\n\n| a | longer |\n| --------- | ------: |\n| `long name` | 1 |\n\ny'
     assert website.widths('| no | table |\n\ntext') == '| no | table |\n\ntext'
 
+def test_no_links_in_code(processed):
+    assert website.unlinked('[a](https://b)\n```python\nf(x) # [`a`](https://b)\n```') == '[a](https://b)\n```python\nf(x) # `a`\n```'
+    shown = [''.join(o['data']['text/markdown']) for p in PAGES for c in cells(processed/p.relative_to(root/'nbs'), 'code') for o in c['outputs'] if 'text/markdown' in o.get('data', {})]
+    assert len(shown) > 100 and not [s for s in shown for code in re.findall(r'^```.*?^```', s, flags=re.S|re.M) if '](http' in code]
+
 def test_llms(processed):
     text = website.llms(processed)
     assert text.startswith('# dl_denoise\n\n> ') and text.count('\n## ') == len(PARTS) and text.count('\n- [') == len(LESSONS)

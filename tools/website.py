@@ -28,10 +28,14 @@ def widths(text):
     def wider(m):
         rows = [[o.strip() for o in re.split(r'(?<!\\)\|', l.strip())[1:-1]] for l in m[0].splitlines()]
         if len({*map(len, rows)}) != 1 or len(rows) < 2 or not all(re.fullmatch(':?-+:?', o) for o in rows[1]): return m[0]
-        most = [max(len(re.sub(r'\]\([^)]*\)|[`*\[]', '', r[i])) for k,r in enumerate(rows) if k != 1) for i in range(len(rows[0]))]
+        most = [min(60, max(len(re.sub(r'\]\([^)]*\)|[`*\[]', '', r[i])) for k,r in enumerate(rows) if k != 1)) for i in range(len(rows[0]))]
         rule = [re.sub('-+', '-'*max(3, w), o) for w,o in zip(most, rows[1])]
         return m[0].replace(m[0].splitlines()[1], '| ' + ' | '.join(rule) + ' |', 1)
     return re.sub(r'(?:^[ \t]*\|.*\|[ \t]*$\n?){2,}', wider, text, flags=re.M)
+
+def unlinked(text):
+    "No Markdown links inside code, where nbdev puts them into signatures and Pandoc shows them as they are"
+    return re.sub(r'^```.*?^```', lambda m: re.sub(r'\[([^\]\n]*)\]\(https?://[^)\s]*\)', r'\1', m[0]), text, flags=re.S|re.M)
 
 def process(folder=root):
     "What Quarto is given: nbdev's pages, with the code of figures folded; returns their folder"
@@ -42,7 +46,8 @@ def process(folder=root):
         for c in nb['cells']:
             if c['cell_type'] == 'markdown': c['source'] = widths(''.join(c['source']))
             for data in (o.get('data', {}) for o in c.get('outputs', [])):
-                if 'text/markdown' in data: data['text/markdown'] = widths(''.join(data['text/markdown']))
+                if 'text/html' in data and ''.join(data.get('text/markdown', '')).lstrip().startswith('<'): del data['text/markdown']      # fastprogress: the same, indented, which Pandoc takes for code
+                if 'text/markdown' in data: data['text/markdown'] = unlinked(widths(''.join(data['text/markdown'])))
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf8')
     return folder/'_proc'
 
