@@ -14,7 +14,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from fastcore.basics import patch
-from .core import DenoiseError, UsageError, cards, number, pick, training_of
+from .core import DenoiseError, UsageError, cards, pick, training_of
 
 # %% ../nbs/05_play/02_app.ipynb #68cba0cd
 WEB = Path(str(files('dl_denoise')))/'web'        # the page's files

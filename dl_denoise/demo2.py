@@ -10,7 +10,7 @@ __all__ = ['LOSS_NOISES', 'add_unbiased', 'add_way', 'demo2', 'show_ways', 'show
 from pathlib import Path
 import numpy as np
 from .clipping import CensoredLoss
-from .core import EXPERIMENTS, WAYS, pick
+from .core import WAYS, pick
 from .data import Splits, dataset, denoise_dls, image_folder, mnist
 from .demos import (Comparison, add_network, default_bs, free_folder, reproduce_demo1, save_demo, save_records, show_pixels,
                               show_restored, start_comparison)
@@ -197,14 +197,16 @@ def copies_curve(
 
 # %% ../nbs/03_noisy/06_demo2.ipynb #6513d6aa
 def reproduce(
-    experiment:str,         # One of `EXPERIMENTS`
+    experiment:str,         # 'demo1', 'demo2', 'clip', 'losses', 'leak' or 'copies'; for 'bsd' see `reproduce_bsd`
     out=None,               # Folder for records, weights and figures; by default reproduce-EXPERIMENT
     models=None,            # Networks of 'demo1' or 'demo2'
     ways=WAYS,              # Ways of 'demo2'
     images:int=None, epochs:int=None, bs:int=None, seed:int=0, precision:str='auto', resume:bool=False
 ) -> list:                  # The comparisons made
     "Run an experiment of the course in the size it was published in"
-    out = Path(out or f"reproduce-{pick(experiment, EXPERIMENTS, 'experiment')}")
+    others = dict(clip=clip_sweep, losses=loss_table, leak=leak_test, copies=copies_curve)
+    pick(experiment, ('demo1', 'demo2', *others), 'experiment')
+    out = Path(out or f'reproduce-{experiment}')
     if not resume: out = free_folder(out)
     size = {k: v for k,v in dict(images=images, epochs=epochs, bs=bs).items() if v}
     same = dict(seed=seed, precision=precision, resume=resume)
@@ -212,4 +214,4 @@ def reproduce(
     if experiment == 'demo2':
         size = dict(images=50_000, epochs=10, bs=128) | size
         return [demo2('mnist', **size, model=m, ways=ways, **same, out=out/m) for m in models or ['win5rb']]
-    return dict(clip=clip_sweep, losses=loss_table, leak=leak_test, copies=copies_curve)[experiment](out, **size, **same)
+    return others[experiment](out, **size, **same)

@@ -14,7 +14,7 @@ from torch import nn, Tensor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fastprogress import progress_bar
 from safetensors.torch import load_file, save
-from .core import DenoiseError, WEIGHTS, atomic, cards, file_hash, pick, save_json, training_of
+from .core import DenoiseError, WEIGHTS, atomic, cards, file_hash, pick, save_json
 from .data import load_image
 from .metrics import score
 from .models.blocks import create_model

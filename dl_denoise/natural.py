@@ -42,7 +42,7 @@ class PatchDL(NoisyDL):
 
     def clean(self, idxs):
         "Patches from random places; every second one is transposed, all are flipped at random: the eight ways to turn a square"
-        (N,C,H,W), B, dev, p = self.images.shape, len(idxs), self.images.device, self.size
+        (N,_,H,W), B, dev, p = self.images.shape, len(idxs), self.images.device, self.size
         rand = lambda high: torch.randint(high, (B, 1, 1), device=dev, generator=self.gen)
         def line(high, shape):
             step, start = 1 - 2*rand(2), rand(high-p+1)
@@ -78,6 +78,8 @@ def patch_dls(
                        NoisyDL(imgs[-valid:], noise, 'clean', 1, seed=seed, device=device), device=device)
 
 # %% ../nbs/04_pictures/02_natural.ipynb #be063267
+_LEVELS = (15, 25, 50)     # those of the papers
+
 @dataclass(frozen=True)
 class Natural:
     "One training on natural images"
@@ -92,7 +94,7 @@ class Natural:
     def noise(self): return GaussianNoise(tuple(s/255 for s in self.sigma) if isinstance(self.sigma, tuple) else self.sigma/255)
 
     @property
-    def levels(self): return (15, 25, 50) if isinstance(self.sigma, tuple) else (self.sigma,)
+    def levels(self): return _LEVELS if isinstance(self.sigma, tuple) else (self.sigma,)
 
 _GREY, _IRCNN = ('bsd68', 'set12'), dict(dilations=(1,2,3,4,3,2,1), identity=True)
 NATURAL = {**{f'dncnn-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in (15, 25, 50)},
@@ -120,7 +122,7 @@ def train_natural(
     learn = denoise_learner(dls, create_model('dncnn', **p.model), precision=precision)
     train(learn, epochs, lr, checkpoint=Path(out)/'checkpoints'/f'{variant}.pth', resume=resume, seed=seed)
     dn = Denoiser(learn.model.float(), dict(channels=imgs.shape[1]), device=dls.device)
-    return dn, dict(model='dncnn', parameters=n_params(dn.model), trained_on=p.source, trained_with=repr(p.noise), patch=p.size, pictures=len(dls.train.images), patches=patches,
+    return dn, dict(**surroundings(dls.device), model='dncnn', parameters=n_params(dn.model), trained_on=p.source, trained_with=repr(p.noise), patch=p.size, pictures=len(dls.train.images), patches=patches,
                     epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed, target='clean', loss='MSELoss()', lr=lr,
                     seconds=learn.seconds, images_per_second=patches*epochs/learn.seconds if learn.seconds else None)
 
@@ -139,7 +141,6 @@ def score_pictures(
     return pd.DataFrame([one(y) for y in imgs]).mean().to_dict()
 
 # %% ../nbs/04_pictures/02_natural.ipynb #a55a4570
-_LEVELS = (15, 25, 50)
 PUBLISHED_PSNR = {      # as tabulated with DnCNN (arXiv 1608.03981) and FFDNet (arXiv 1710.04026)
     'bsd68': {'BM3D': (31.07, 28.57, 25.62), 'TNRD': (31.42, 28.92, 25.97), 'DnCNN-S': (31.73, 29.23, 26.23), 'DnCNN-B': (31.61, 29.16, 26.23), 'FFDNet': (31.63, 29.19, 26.29)},
     'set12': {'BM3D': (32.37, 29.97, 26.72), 'DnCNN-S': (32.86, 30.44, 27.18), 'DnCNN-B': (32.68, 30.36, 27.21), 'FFDNet': (32.75, 30.43, 27.32)}}
@@ -158,14 +159,13 @@ def bsd_records(
     **fields            # What the records say of the method
 ) -> list:              # One record for each data set and level
     "Score a method on natural images"
-    blank = dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'seconds', 'images_per_second'))
-    done = []
+    done, common = [], {**dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'seconds', 'images_per_second')), **surroundings(), **fields}
     for data in test:
         imgs = pictures(data, channels)
         for level in levels:
             noise = GaussianNoise(level/255)
             variant = fields.get('training')
-            done.append({**blank, **surroundings(), 'experiment': 'bsd', 'data': data, 'noise': repr(noise), **fields, 'level': level, 'variant': '-'.join(filter(None, [variant, str(level)])),
+            done.append({**common, 'experiment': 'bsd', 'data': data, 'noise': repr(noise), 'level': level, 'variant': '-'.join(filter(None, [variant, str(level)])),
                          'images': dict(train=fields.get('patches'), valid=10, test=len(imgs)), **score_pictures(fn, imgs, noise), 'published': variant and _published(data, variant, level)})
     return done
 

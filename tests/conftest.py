@@ -1,5 +1,5 @@
 "What several tests need: the built package and environments for it, a browser, and packages from npm"
-import os, re, shutil, subprocess, sys, sysconfig, venv
+import importlib.util, os, re, shutil, subprocess, sys, sysconfig, venv
 from contextlib import ExitStack
 from pathlib import Path
 import pytest
@@ -29,6 +29,14 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope='session')
 def wheel(built): return next(built.glob('*.whl'))
+
+@pytest.fixture(scope='session')
+def setup():
+    "setup.py as a module; it builds only when it is run"
+    spec = importlib.util.spec_from_file_location('setup', root/'setup.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 OLDEST = re.search(r'fastai>=([\d.]+)', badges.settings()['requirements'])[1]
 PACKAGES = dict(newest=['fastai', 'fastcore', 'fasttransform', 'fastprogress', 'plum-dispatch<2.10'],

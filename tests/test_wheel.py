@@ -1,5 +1,5 @@
 "The built package: what is in it, and that it works beside the oldest and the newest fastai, as a user gets it"
-import email, importlib.util, json, os, re, sys, tarfile, zipfile
+import email, json, os, re, sys, tarfile, zipfile
 from pathlib import Path
 import pytest
 
@@ -31,14 +31,6 @@ def test_source_distribution(built):
     tops = {o.split('/')[0] for o in inside}
     assert tops == {'dl_denoise', 'dl_denoise.egg-info', 'PKG-INFO', 'setup.cfg', 'setup.py', 'settings.ini', 'MANIFEST.in', 'LICENSE', 'README.md', 'CHANGELOG.md', 'CITATION.cff'}
     assert sum(v for k,v in inside.items() if '/weights/' not in k) < 2e6
-
-@pytest.fixture(scope='session')
-def setup():
-    "setup.py as a module; it builds only when it is run"
-    spec = importlib.util.spec_from_file_location('setup', root/'setup.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 def test_links_away(setup):
     "A link of the README, read elsewhere; pages have the addresses that nbdev gives them"

@@ -1,10 +1,7 @@
 "The automation of the public repository: its workflows call targets that there are, on the Pythons that are promised, with no more rights than they need"
-import importlib.util, re, subprocess, sys
-from pathlib import Path
+import re, subprocess
 import pytest, yaml
-
-root = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(root/'tools'))
+from conftest import root
 import badges
 
 FILES = sorted(root.glob('.github/workflows/*.yml'))
@@ -19,12 +16,6 @@ def expanded(text, job):
     matrix = job.get('strategy', {}).get('matrix', {})
     rows = matrix.get('include') or [{k: v} for k,vs in matrix.items() for v in vs] or [{}]
     return {re.sub(r'\$\{\{ matrix\.(\w+) \}\}', lambda m: str(row[m[1]]), text) for row in rows}
-
-def pythons():
-    spec = importlib.util.spec_from_file_location('setup', root/'setup.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.pythons
 
 def test_there(): assert [f.name for f in FILES] == ['docs.yml', 'release.yml', 'test.yml']
 
@@ -60,9 +51,9 @@ def test_help():
     told = subprocess.run(['make', 'help'], cwd=root, capture_output=True, text=True, stdin=subprocess.DEVNULL).stdout
     assert {*targets} - {*re.findall(r'make ([\w-]+)', told)} == {'build'}, 'build is another word for wheel'
 
-def test_pythons():
+def test_pythons(setup):
     "Tested are the Pythons of the classifiers, from the least that is asked for; fastai's oldest on the oldest, its newest on the newest"
-    jobs, told = load(root/'.github/workflows/test.yml')['jobs'], pythons()
+    jobs, told = load(root/'.github/workflows/test.yml')['jobs'], setup.pythons
     assert jobs['test']['strategy']['matrix']['python'] == told and told[0] == badges.settings()['min_python']
     assert {o['fastai']: o['python'] for o in jobs['fastai']['strategy']['matrix']['include']} == dict(oldest=told[0], newest=told[-1])
     for f in FILES:
