@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = []
 
-# %% ../nbs/06_ledger/05_all.ipynb #0cb0405d
+# %% ../nbs/06_ledger/05_all.ipynb #54e2522e
 from .core import *
 from .noise import *
 from .metrics import *
@@ -19,7 +19,10 @@ from .models.cae import *
 from .models.dncnn import *
 from .models.win5rb import *
 from .learner import *
+from .large import *
 from .inference import *
+from .sigma import *
+from .evidence import *
 from .demos import *
 from .natural import *
 from .pairs import *
@@ -28,5 +31,5 @@ from .losses import *
 from .leak import *
 from .demo2 import *
 
-# %% ../nbs/06_ledger/05_all.ipynb #99bab8a6
+# %% ../nbs/06_ledger/05_all.ipynb #929a9ff5
 __all__ = [o for o in dir() if not o.startswith('_')]

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MODELS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'WEIGHTS', 'DenoiseError', 'UsageError',
-           'pick', 'number', 'data_source', 'atomic', 'save_json', 'file_hash', 'download', 'cards', 'training_of']
+           'pick', 'number', 'data_source', 'atomic', 'save_json', 'file_hash', 'download', 'cards', 'find_card',
+           'training_of']
 
 # %% ../nbs/06_ledger/03_core.ipynb #8ed6dd61
 import difflib, hashlib, json, math, os, tempfile, urllib.error, urllib.request
@@ -148,6 +149,17 @@ def cards(
 ) -> dict:              # Name -> card
     "The model cards of the packaged denoisers, sorted by name"
     return {p.stem: json.loads(p.read_text(encoding='utf8')) for p in sorted(Path(folder).glob('*.json'))}
+
+def find_card(
+    name,               # A packaged denoiser, or a file NAME.json or NAME.safetensors
+    folder=WEIGHTS      # Where the packaged cards lie
+) -> tuple:             # Path of its weights, and the card
+    "The card of a denoiser"
+    known, path = cards(folder), Path(name).with_suffix('.json')
+    if Path(name).suffix not in ('.json', '.safetensors'): path = Path(folder)/f"{pick(str(name), known, 'denoiser')}.json"
+    elif not path.exists(): raise UsageError(f"there is no model card {path}; give the name of a packaged denoiser ({', '.join(known)}), or the file of your own with its card beside it")
+    card = json.loads(path.read_text(encoding='utf8'))
+    return path.with_name(card['file']), card
 
 def training_of(
     record:dict     # A card's or the ledger's

@@ -5,27 +5,14 @@
 # %% auto #0
 __all__ = ['OPSETS', 'LIMIT', 'onnx_difference', 'export_onnx']
 
-# %% ../nbs/05_play/03_export.ipynb #f51dc467
-import inspect, io, warnings
-from copy import deepcopy
+# %% ../nbs/05_play/03_export.ipynb #51b2deb7
 from pathlib import Path
 from .core import DenoiseError, UsageError, atomic, cards, pick
 
-# %% ../nbs/05_play/03_export.ipynb #8d02b5ac
+# %% ../nbs/05_play/03_export.ipynb #427ee664
 OPSETS = range(11, 21)     # below, a padding cannot depend on the image's size; above, torch's tracer promises nothing
 
-def _graph(model, channels, opset, size=(29, 30)):
-    "The network as the bytes of an ONNX file; `size` is that of the traced example"
-    import torch
-    axes, file = {0: 'batch', 2: 'height', 3: 'width'}, io.BytesIO()
-    tracer = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}     # the other exporter needs more packages
-    with warnings.catch_warnings():
-        warnings.simplefilter('ignore')                      # the tracer warns of the choice that is explained above
-        torch.onnx.export(deepcopy(model).cpu(), (torch.rand(2, channels, *size),), file, input_names=['noisy'], output_names=['clean'],
-                          dynamic_axes={'noisy': axes, 'clean': axes}, opset_version=opset, **tracer)
-    return file.getvalue()
-
-# %% ../nbs/05_play/03_export.ipynb #87db9587
+# %% ../nbs/05_play/03_export.ipynb #8b8872bd
 LIMIT = 1e-4
 
 def onnx_difference(
@@ -49,7 +36,7 @@ def _extra():
     except ImportError as e: raise UsageError(f"exporting needs the package {e.name}, which is not installed: pip install 'dl_denoise[onnx]'") from e
     return onnx, onnxruntime
 
-# %% ../nbs/05_play/03_export.ipynb #799667cc
+# %% ../nbs/05_play/03_export.ipynb #b16c2c19
 def _describe(dn):
     "What the file says about itself"
     from dl_denoise import __version__
@@ -72,8 +59,9 @@ def export_onnx(
     if path.exists() and not overwrite: raise UsageError(f"{path} is there already and was left as it is; give another name, or ask to overwrite it")
     onnx, _ = _extra()
     from dl_denoise.inference import load_denoiser
+    from dl_denoise.large import onnx_graph
     dn = load_denoiser(str(denoiser), device='cpu') if isinstance(denoiser, (str, Path)) else denoiser
-    model = onnx.load_from_string(_graph(dn.fast, dn.card.get('channels', 1), opset))
+    model = onnx.load_from_string(onnx_graph(dn.runner.net, dn.card.get('channels', 1), opset))
     onnx.helper.set_model_props(model, _describe(dn))
     model.producer_name, data = 'dl_denoise', model.SerializeToString()
     worst = onnx_difference(data, dn)

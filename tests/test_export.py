@@ -9,6 +9,7 @@ import onnx, onnxruntime, torch
 from dl_denoise import export
 from dl_denoise.export import LIMIT, OPSETS, export_onnx, onnx_difference
 from dl_denoise.inference import Denoiser, load_denoiser
+from dl_denoise.large import onnx_graph
 from dl_denoise.models.blocks import create_model
 
 def run(*args):
@@ -55,7 +56,7 @@ def test_a_bad_export_is_not_kept(tmp_path, monkeypatch):
     "A graph that computes something else is refused, and a file that was there stays"
     path = tmp_path/'model.onnx'
     path.write_text('precious')
-    other = export._graph(load_denoiser('cae-mnist', device='cpu').fast, 1, 17)
+    other = onnx_graph(load_denoiser('cae-mnist', device='cpu').runner.net, 1, 17)
     monkeypatch.setattr(export, '_graph', lambda *args: other)
     with pytest.raises(DenoiseError, match='differs from torch by'): export_onnx('cnn-mnist', path, overwrite=True)
     assert path.read_text() == 'precious' and [*tmp_path.iterdir()] == [path]
@@ -63,7 +64,7 @@ def test_a_bad_export_is_not_kept(tmp_path, monkeypatch):
 def test_traced_without_padding(tmp_path):
     "What the check is for: the autoencoder traced with a size that needs no padding"
     dn = load_denoiser('cae-mnist', device='cpu')
-    assert onnx_difference(export._graph(dn.fast, 1, 17, size=(28, 28)), dn) > .01
+    assert onnx_difference(onnx_graph(dn.runner.net, 1, 17, size=(28, 28)), dn) > .01
 
 def test_command(tmp_path):
     path = tmp_path/'new'/'model.onnx'
