@@ -62,8 +62,8 @@ def _check_room(size, channels=3, itemsize=1, limit=MEGAPIXELS):
     need, free = room(size, channels, itemsize)
     if free is not None and need > free: raise DenoiseError(f"{what}, which need {need/1e9:.1f} GB of memory, and {free/1e9:.1f} GB are free; cut it into parts, or close other programs")
 
-# %% ../nbs/04_pictures/04_files.ipynb #aecb523f
-_READS = ('PNG', 'JPEG', 'MPO', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM')
+# %% ../nbs/04_pictures/04_files.ipynb #c3981df8
+_READS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM')
 _EXPECTED = 'expected a whole PNG, JPEG, TIFF, BMP or WebP file'
 
 def _open(f):
@@ -87,7 +87,7 @@ def _deep(f, mode):
     native = _open(f).tile[0].codec_name == 'libtiff' and sys.byteorder == 'little'
     return b << 8 | a if native else a << 8 | b
 
-# %% ../nbs/04_pictures/04_files.ipynb #e748c881
+# %% ../nbs/04_pictures/04_files.ipynb #293c0322
 def _split(a):
     "Colours and alpha of `[H,W]` or `[H,W,1 to 4]`"
     if a.ndim == 2: return a, None
@@ -128,7 +128,8 @@ def _pillow_pixels(f, im, notes):
     if hole is not None and kind in ('1', 'L', 'RGB'): im = im.convert('RGBA' if kind == 'RGB' else 'LA')
     elif kind in ('1', 'YCbCr', 'RGBX', 'La', 'RGBa'): im = im.convert({'1': 'L', 'La': 'LA', 'RGBa': 'RGBA'}.get(kind, 'RGB'))
     elif kind not in ('L', 'LA', 'RGB', 'RGBA', 'F'): raise DenoiseError(f"it stores its colours as {kind}, which is not read here; save it as grey or RGB")
-    return _split(np.asarray(im))
+    a, alpha = _split(np.asarray(im))
+    return (_grey_if(a) if im.format == 'WEBP' else a), alpha      # a format without grey
 
 # %% ../nbs/04_pictures/04_files.ipynb #286f15af
 def _tiff_pixels(f, notes, limit):
@@ -277,7 +278,7 @@ def _png16(a, f, **kw):
         f.write(struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data)))
         at += n + 12
 
-# %% ../nbs/04_pictures/04_files.ipynb #062916a1
+# %% ../nbs/04_pictures/04_files.ipynb #aa073c50
 def _tiff(pic, f):
     "A TIFF file; of the camera's tags those that stand in its first directory"
     import tifffile
@@ -300,7 +301,7 @@ def _pillow(pic, f, fmt, quality):
         if kw.pop('xmp', None): info.add_itxt('XML:com.adobe.xmp', pic.xmp.decode('utf8', 'replace'))
         kw['pnginfo'] = info
     if fmt == 'JPEG': kw.update(quality=quality or 95, **({'subsampling': 0} if (quality or 95) >= 90 else {}), **({'comment': pic.text['Comment']} if 'Comment' in pic.text else {}))
-    if fmt == 'WEBP': kw.update(dict(quality=quality) if quality else dict(lossless=True))
+    if fmt == 'WEBP': kw.update(dict(quality=quality) if quality else dict(lossless=True, exact=True))
     if fmt == 'TIFF': kw.update(compression='tiff_adobe_deflate', **({'description': pic.text['Description']} if 'Description' in pic.text else {}))
     a = _stacked(pic)
     if a.dtype == np.uint16 and fmt == 'PNG': _png16(a, f, **kw)
@@ -385,7 +386,7 @@ def denoiser_for(
     "The packaged denoiser for a picture: colour for colour, where there is one"
     return model or ('photo-colour' if pic.channels == 3 and 'photo-colour' in cards() else 'photo-grey')
 
-# %% ../nbs/04_pictures/04_files.ipynb #73445e27
+# %% ../nbs/04_pictures/04_files.ipynb #c40d3f1c
 def _magic(word): return any(o in word for o in '*?[')
 
 def _found(word, out):
@@ -408,7 +409,8 @@ def _same(a, b):
 
 def plan(
     inputs,         # Files, folders, patterns, or '-' for standard input
-    out             # A folder, a file if there is one input file, or '-' for standard output
+    out,            # A folder, a file if there is one input file, or '-' for standard output
+    report:bool=False   # Will there be a report beside each result?
 ) -> list:          # Pairs (input, result) of paths or '-'
     "What is to be cleaned, and where each result goes; raises `UsageError` before anything is done"
     inputs, out = [str(o) for o in ([inputs] if isinstance(inputs, (str, Path)) else inputs)], str(out)
@@ -425,19 +427,26 @@ def plan(
     if to_file: format_of(where)
     named = lambda p: p if p.suffix.lower() in FORMATS else p.with_suffix('.png')
     pairs = [(i, where if to_file else where/named(rel)) for i, rel in found]
-    _check_pairs(pairs)
+    _check_pairs(pairs, report)
     return pairs
 
-def _check_pairs(pairs):
+def report_path(
+    path        # Of a result
+) -> Path:
+    "Where the evidence for a result goes"
+    return Path(path).with_name(f'{Path(path).stem}-report.png')
+
+def _check_pairs(pairs, report=False):
     "No result over an original, none over another"
     taken = {}
+    if report: pairs = [*pairs, *((i, report_path(o)) for i,o in pairs)]
     originals = {Path(i).resolve() for i,_ in pairs if i != '-'}
     for i, o in pairs:
         if o.resolve() in originals or i != '-' and _same(i, o): raise UsageError(f"{o} is an original, which is never written over; choose another place with -o")
         if (key := str(o.resolve()).casefold()) in taken: raise UsageError(f"{taken[key]} and {i} would both become {o}; clean them into different folders")
         taken[key] = i
 
-# %% ../nbs/04_pictures/04_files.ipynb #17165efd
+# %% ../nbs/04_pictures/04_files.ipynb #878e32d6
 def _writable(pairs):
     "Raise before the work if results cannot be written"
     for folder in dict.fromkeys(o.parent for _,o in pairs if o != '-'):
@@ -467,12 +476,6 @@ def _save_report(pic, result, dn, path):
     from dl_denoise.evidence import report
     (f := io.BytesIO()) and report(pic.pixels, dn, result=result.pixels).savefig(f, format='png', dpi=120)
     with atomic(path, 'wb') as o: o.write(f.getvalue())
-
-def report_path(
-    path        # Of a result
-) -> Path:
-    "Where the evidence for a result goes"
-    return Path(path).with_name(f'{Path(path).stem}-report.png')
 
 # %% ../nbs/04_pictures/04_files.ipynb #41dbe572
 def denoise_file(
