@@ -22,6 +22,7 @@ from .learner import *
 from .inference import *
 from .demos import *
 from .natural import *
+from .files import *
 from .pairs import *
 from .clipping import *
 from .losses import *

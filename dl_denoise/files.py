@@ -170,7 +170,7 @@ def _tiff_alpha(a, p):
         colours = np.minimum(np.round(colours*(top/(by if n == 1 else by[...,None]))), top).astype(a.dtype)
     return colours, alpha
 
-# %% ../nbs/04_pictures/04_files.ipynb #d8b2d5fc
+# %% ../nbs/04_pictures/04_files.ipynb #a9a976f7
 _TURN = {2: lambda a: a[:,::-1], 3: lambda a: a[::-1,::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1),
          7: lambda a: a[::-1,::-1].swapaxes(0, 1), 8: lambda a: np.rot90(a)}      # by EXIF's orientation
 _ORIENTATION, _STRUCTURE = 274, {254, 255, 256, 257, 258, 259, 262, 266, 269, 273, 274, 277, 278, 279, 280, 281, 282, 283, 284, 296, 301, 317, 320, 322, 323,
@@ -180,7 +180,7 @@ def _tags(im):
     "How a file told that it lies, and its EXIF data without that and without what only describes the file"
     exif = im.getexif()
     turn = exif.get(_ORIENTATION, 1)
-    exif.get_ifd(34665), exif.get_ifd(34853)      # exposure and place, read before the file is closed
+    for ifd in {34665, 34853} & {*exif}: exif.get_ifd(ifd)      # exposure and place, read before the file is closed
     for tag in [o for o in exif if o in _STRUCTURE]: del exif[tag]
     return turn, exif.tobytes() if len(exif) else b''
 
@@ -278,7 +278,7 @@ def _png16(a, f, **kw):
         f.write(struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data)))
         at += n + 12
 
-# %% ../nbs/04_pictures/04_files.ipynb #aa073c50
+# %% ../nbs/04_pictures/04_files.ipynb #5d646d19
 def _tiff(pic, f):
     "A TIFF file; of the camera's tags those that stand in its first directory"
     import tifffile
@@ -302,7 +302,7 @@ def _pillow(pic, f, fmt, quality):
         kw['pnginfo'] = info
     if fmt == 'JPEG': kw.update(quality=quality or 95, **({'subsampling': 0} if (quality or 95) >= 90 else {}), **({'comment': pic.text['Comment']} if 'Comment' in pic.text else {}))
     if fmt == 'WEBP': kw.update(dict(quality=quality) if quality else dict(lossless=True, exact=True))
-    if fmt == 'TIFF': kw.update(compression='tiff_adobe_deflate', **({'description': pic.text['Description']} if 'Description' in pic.text else {}))
+    if fmt == 'TIFF': kw.update(compression='raw' if pic.exif else 'tiff_adobe_deflate', **({'description': pic.text['Description']} if 'Description' in pic.text else {}))
     a = _stacked(pic)
     if a.dtype == np.uint16 and fmt == 'PNG': _png16(a, f, **kw)
     else: Image.fromarray(a).save(f, fmt, **kw)
