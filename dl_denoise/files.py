@@ -87,7 +87,7 @@ def _deep(f, mode):
     native = _open(f).tile[0].codec_name == 'libtiff' and sys.byteorder == 'little'
     return b << 8 | a if native else a << 8 | b
 
-# %% ../nbs/04_pictures/04_files.ipynb #293c0322
+# %% ../nbs/04_pictures/04_files.ipynb #c565b1f2
 def _split(a):
     "Colours and alpha of `[H,W]` or `[H,W,1 to 4]`"
     if a.ndim == 2: return a, None
@@ -118,7 +118,9 @@ def _pillow_pixels(f, im, notes):
     if im.format == 'PNG':
         f.seek(24); depth, colour = f.read(2)
         if depth == 16 and colour: kind = {2: 'RGB', 4: 'LA', 6: 'RGBA'}[colour]
-    elif im.format == 'TIFF' and max(im.tag_v2.get(258, (1,))) == 16 and im.mode in ('RGB', 'RGBA'): depth = 16
+    elif im.format == 'TIFF' and max(im.tag_v2.get(258, (1,))) == 16:
+        depth = 16
+        if im.mode not in ('I;16', 'I;16B', 'RGB', 'RGBA'): raise DenoiseError(f"it stores {im.mode} with 16 bits, of which only 8 can be read here; save it as RGB or grey, uncompressed")
     hole = im.info.get('transparency')
     if depth == 16:
         a, alpha = _split(np.asarray(im).astype(np.uint16) if kind.startswith('I') else _deep(f, kind))
@@ -278,7 +280,7 @@ def _png16(a, f, **kw):
         f.write(struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data)))
         at += n + 12
 
-# %% ../nbs/04_pictures/04_files.ipynb #5d646d19
+# %% ../nbs/04_pictures/04_files.ipynb #7ae7800a
 def _tiff(pic, f):
     "A TIFF file; of the camera's tags those that stand in its first directory"
     import tifffile
@@ -318,7 +320,7 @@ def encode_picture(
     f = io.BytesIO()
     simple = pic.pixels.dtype == np.uint8 or (pic.pixels.dtype in (np.uint16, np.float32) and _stacked(pic).ndim == 2)
     try: _tiff(pic, f) if format == 'TIFF' and not simple else _pillow(pic, f, format, quality)
-    except (OSError, ValueError, struct.error) as e: raise DenoiseError(f"this picture cannot be written as {format} ({e}); write PNG or TIFF") from e
+    except (OSError, ValueError, RuntimeError, struct.error) as e: raise DenoiseError(f"this picture cannot be written as {format} ({e}); write PNG or TIFF") from e
     return f.getvalue()
 
 def write_picture(
