@@ -388,7 +388,7 @@ def denoiser_for(
     "The packaged denoiser for a picture: colour for colour, where there is one"
     return model or ('photo-colour' if pic.channels == 3 and 'photo-colour' in cards() else 'photo-grey')
 
-# %% ../nbs/04_pictures/04_files.ipynb #c40d3f1c
+# %% ../nbs/04_pictures/04_files.ipynb #cbc60dd3
 def _magic(word): return any(o in word for o in '*?[')
 
 def _found(word, out):
@@ -424,7 +424,7 @@ def plan(
         if not alone: raise UsageError(f"standard output (-) takes one picture, got {len(found)}; give a folder")
         return [(found[0][0], '-')]
     if where.is_file() and not alone: raise UsageError(f"{out} is a file, and there are {len(found)} pictures; give a folder")
-    to_file = alone and not where.is_dir() and not out.endswith(('/', os.sep)) and (where.suffix or inputs[0] == '-')
+    to_file = alone and not where.is_dir() and not out.endswith(('/', os.sep)) and where.suffix
     if inputs[0] == '-' and not to_file: raise UsageError(f"what comes from standard input has no name; give the result one: -o {where/'result.png'}")
     if to_file: format_of(where)
     named = lambda p: p if p.suffix.lower() in FORMATS else p.with_suffix('.png')
@@ -512,7 +512,7 @@ def _loader():
         with lock: return have.get(name) or have.setdefault(name, load_denoiser(name))
     return loaded
 
-# %% ../nbs/04_pictures/04_files.ipynb #b02559d2
+# %% ../nbs/04_pictures/04_files.ipynb #3c97ce1c
 def _worked(work, do, jobs):
     "Results or errors of the work, as they come; with one job in this thread, so that Ctrl-C stops at once"
     from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -537,7 +537,7 @@ def denoise_files(
     **kwargs                    # model, sigma, strength, quality, report, max_megapixels: as for `denoise_file`
 ) -> int:                       # How many were cleaned
     "Clean files; past a bad one the others go on, and the error comes at the end"
-    from fastprogress import progress_bar
+    with contextlib.redirect_stdout(io.StringIO()): from fastprogress import progress_bar      # it writes when it is imported
     work, before = _left(pairs, overwrite, resume)
     _writable(work)
     if before: say(f'{before} of {len(pairs)} results are there already and stay as they are')
