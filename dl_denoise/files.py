@@ -6,9 +6,10 @@
 __all__ = ['MEGAPIXELS', 'FORMATS', 'Picture', 'room', 'read_picture', 'format_of', 'encode_picture', 'write_picture',
            'trained_range', 'denoise_picture', 'denoiser_for', 'plan', 'report_path', 'denoise_file', 'denoise_files']
 
-# %% ../nbs/04_pictures/04_files.ipynb #3df973a5
+# %% ../nbs/04_pictures/04_files.ipynb #47b85370
 import contextlib, glob, io, logging, os, re, struct, sys, zlib
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
@@ -280,7 +281,7 @@ def _png16(a, f, **kw):
         f.write(struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data)))
         at += n + 12
 
-# %% ../nbs/04_pictures/04_files.ipynb #7ae7800a
+# %% ../nbs/04_pictures/04_files.ipynb #157b0d48
 def _tiff(pic, f):
     "A TIFF file; of the camera's tags those that stand in its first directory"
     import tifffile
@@ -323,6 +324,7 @@ def encode_picture(
     except (OSError, ValueError, RuntimeError, struct.error) as e: raise DenoiseError(f"this picture cannot be written as {format} ({e}); write PNG or TIFF") from e
     return f.getvalue()
 
+# %% ../nbs/04_pictures/04_files.ipynb #66bb6e70
 def write_picture(
     pic:Picture,
     path,                   # Its suffix decides the format
@@ -512,7 +514,7 @@ def _loader():
         with lock: return have.get(name) or have.setdefault(name, load_denoiser(name))
     return loaded
 
-# %% ../nbs/04_pictures/04_files.ipynb #3c97ce1c
+# %% ../nbs/04_pictures/04_files.ipynb #9d9dc1e7
 def _worked(work, do, jobs):
     "Results or errors of the work, as they come; with one job in this thread, so that Ctrl-C stops at once"
     from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -533,11 +535,12 @@ def denoise_files(
     jobs:int=1,                 # Pictures at the same time
     overwrite:bool=False,       # Replace results that are there?
     resume:bool=False,          # Keep results that are there, and do the others?
-    say=print,                  # Gets a line for each picture
+    say=None,                   # Gets a line for each picture
     **kwargs                    # model, sigma, strength, quality, report, max_megapixels: as for `denoise_file`
 ) -> int:                       # How many were cleaned
     "Clean files; past a bad one the others go on, and the error comes at the end"
-    with contextlib.redirect_stdout(io.StringIO()): from fastprogress import progress_bar      # it writes when it is imported
+    from fastprogress import progress_bar
+    say = say or partial(print, file=sys.stdout)
     work, before = _left(pairs, overwrite, resume)
     _writable(work)
     if before: say(f'{before} of {len(pairs)} results are there already and stay as they are')
@@ -545,7 +548,7 @@ def denoise_files(
     try:
         loaded = _loader()
         do = lambda p: denoise_file(*p, loaded, progress=tty and len(work) == 1, **kwargs)
-        with contextlib.redirect_stdout(sys.stderr) if tty else contextlib.nullcontext():
+        with contextlib.redirect_stdout(sys.stderr if tty else io.StringIO()):      # a progress bar writes even if it is not shown
             for (i, o), line, e in progress_bar(_worked(work, do, jobs), total=len(work), display=tty and len(work) > 1, leave=False):
                 if e is None: done += 1; say(line)
                 else: bad.append((i, e))
