@@ -36,7 +36,7 @@ class Picture:
         h, w = self.pixels.shape[:2]
         return f"{self.format} {w}×{h}, {self.pixels.dtype.itemsize*8} bit{' float' if self.pixels.dtype.kind == 'f' else ''} {'colour' if self.channels == 3 else 'grey'}{' and alpha' if self.alpha is not None else ''}"
 
-# %% ../nbs/04_pictures/04_files.ipynb #f84d9d79
+# %% ../nbs/04_pictures/04_files.ipynb #722a07c0
 MEGAPIXELS = 250.       # more than any camera makes
 
 def _free():
@@ -54,7 +54,7 @@ def room(
     itemsize:int=1      # Bytes of one value in the file
 ) -> tuple:             # Bytes needed, bytes available or None
     "How much memory it takes to read, clean and write a picture of this size, and how much there is"
-    return size[0]*size[1]*channels*(3*itemsize + 12), _free()
+    return size[0]*size[1]*channels*(8*itemsize + 4), _free()
 
 def _check_room(size, channels=3, itemsize=1, limit=MEGAPIXELS):
     "Raise `DenoiseError` if a picture is larger than it may be, before it is unpacked"
@@ -335,7 +335,7 @@ def write_picture(
     with atomic(path, 'wb') as f: f.write(data)
     return Path(path)
 
-# %% ../nbs/04_pictures/04_files.ipynb #9fb9d26b
+# %% ../nbs/04_pictures/04_files.ipynb #c8eb7fd4
 def trained_range(
     card:dict           # Of a denoiser
 ) -> tuple:             # Least and greatest, on the scale 0 to 255
@@ -359,6 +359,7 @@ def _unit(pic):
     lo, hi = (float(o) for o in np.percentile(a, (.1, 99.9)))
     return (0., 1.) if lo >= -1 and hi <= 2 else (lo, max(hi, lo + 1e-12))
 
+# %% ../nbs/04_pictures/04_files.ipynb #2da3e6da
 def _restored(x, dn, **kw):
     "A denoiser on an array `[H,W]` or `[H,W,3]`, whichever of them it takes"
     channels = dn.card.get('channels', 1)
@@ -377,6 +378,7 @@ def denoise_picture(
     number(strength, 'strength', 0, 1)
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
     a, (lo, hi), k = pic.pixels, _unit(pic), _factor(dn.card, sigma)
+    if a.dtype.kind == 'u' and k == 1 and hasattr(dn, 'restore'): return replace(pic, pixels=dn(a, strength=strength, progress=progress))      # tile by tile, without a whole picture of floats
     x = ((a - np.float32(lo))/np.float32(hi - lo)).astype(np.float32)
     y = (_restored(.5 + k*(x - .5), dn, progress=progress) - .5)/k + .5 if k != 1 else _restored(x, dn, progress=progress)
     if strength < 1: y = x + strength*(y - x)
@@ -390,7 +392,7 @@ def denoiser_for(
     "The packaged denoiser for a picture: colour for colour, where there is one"
     return model or ('photo-colour' if pic.channels == 3 and 'photo-colour' in cards() else 'photo-grey')
 
-# %% ../nbs/04_pictures/04_files.ipynb #cbc60dd3
+# %% ../nbs/04_pictures/04_files.ipynb #4650c5f1
 def _magic(word): return any(o in word for o in '*?[')
 
 def _found(word, out):
@@ -411,6 +413,7 @@ def _found(word, out):
 def _same(a, b):
     return Path(a).resolve() == Path(b).resolve() or (os.path.exists(b) and os.path.samefile(a, b))
 
+# %% ../nbs/04_pictures/04_files.ipynb #7ff5d627
 def plan(
     inputs,         # Files, folders, patterns, or '-' for standard input
     out,            # A folder, a file if there is one input file, or '-' for standard output
@@ -450,7 +453,7 @@ def _check_pairs(pairs, report=False):
         if (key := str(o.resolve()).casefold()) in taken: raise UsageError(f"{taken[key]} and {i} would both become {o}; clean them into different folders")
         taken[key] = i
 
-# %% ../nbs/04_pictures/04_files.ipynb #878e32d6
+# %% ../nbs/04_pictures/04_files.ipynb #49d08055
 def _writable(pairs):
     "Raise before the work if results cannot be written"
     for folder in dict.fromkeys(o.parent for _,o in pairs if o != '-'):
@@ -468,7 +471,8 @@ def _left(pairs, overwrite, resume):
 def _noise_level(pic):
     "The noise of a picture on the scale 0 to 255, estimated"
     lo, hi = _unit(pic)
-    x = (pic.pixels.astype(np.float32) - lo)/(hi - lo)
+    r, c = (slice(max(0, n//2 - 512), n//2 + 512) for n in pic.pixels.shape[:2])      # the middle of a large picture
+    x = (pic.pixels[r, c].astype(np.float32) - lo)/(hi - lo)
     if min(x.shape[:2]) < 8: return None
     try: from dl_denoise.sigma import estimate_sigma as estimate
     except ImportError: from skimage.restoration import estimate_sigma as estimate
