@@ -200,7 +200,7 @@ def _told(im):
     return turn, dict(format='JPEG' if im.format == 'MPO' else im.format, mode=im.mode, exif=exif, icc=info.get('icc_profile') or None if im.mode != 'CMYK' else None,
                       xmp=xmp and re.sub(rb'(tiff:Orientation(?:="|>))\d', rb'\g<1>1', xmp), dpi=dpi and tuple(map(float, dpi)), text=text)
 
-# %% ../nbs/04_pictures/04_files.ipynb #5a9f82e1
+# %% ../nbs/04_pictures/04_files.ipynb #9a198482
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error, AttributeError, RuntimeError)
 
 def _read(f, limit):
@@ -210,7 +210,9 @@ def _read(f, limit):
     if head in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
         found = _tiff_pixels(f, notes, limit)
         try: im = _open(f)
-        except UnidentifiedImageError: return Picture(*found, format='TIFF')      # kinds of TIFF that Pillow does not know
+        except UnidentifiedImageError:
+            if found is None: raise
+            return Picture(*found, format='TIFF')      # kinds of TIFF that Pillow does not know
         turn, told = _told(im)
     else:
         im = _open(f)
@@ -221,7 +223,7 @@ def _read(f, limit):
         found = _pillow_pixels(f, im, notes)
         turn, told = _told(im)
     turned = _TURN.get(turn, lambda a: a)
-    return Picture(*(None if o is None else np.ascontiguousarray(turned(o)) for o in found), notes=notes, **told)
+    return Picture(*(None if o is None else np.require(turned(o), requirements='CW') for o in found), notes=notes, **told)
 
 def read_picture(
     source,                             # Path, or the bytes of a file
