@@ -23,9 +23,12 @@ from .large import *
 from .inference import *
 from .sigma import *
 from .evidence import *
+from .files import *
 from .demos import *
 from .natural import *
 from .pairs import *
+from .finetune import *
+from .medical import *
 from .clipping import *
 from .losses import *
 from .leak import *

@@ -82,7 +82,7 @@ def restore(self:Denoiser, x, strength, progress):
     if C not in (self.channels, 1, 3): raise DenoiseError(f"this denoiser takes images with {self.channels} channel{'s'*(self.channels>1)}, got the shape {list(x.shape)} as [batch, channel, height, width]; pictures have 1 or 3")
     out, cut, n = torch.empty_like(x), self.windows(H, W), max(1, self.tile**2//(H*W))
     work = [(slice(i, i+n), *o) for i in range(0, B, n) for o in cut]
-    for b, inner, outer, kept in progress_bar(work, display=progress and len(work) > 1, leave=False):
+    for b, inner, outer, kept in (progress_bar(work, leave=False) if progress and len(work) > 1 else work):
         noisy = _tile(x[(b, slice(None), *outer)], x.dtype)
         given = noisy if C == self.channels else noisy.reshape(-1, 1, *noisy.shape[2:]).expand(-1, self.channels, -1, -1)
         y = self.runner(given, x.numel())

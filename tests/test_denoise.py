@@ -1,0 +1,129 @@
+"`dl_denoise denoise` as a user meets it: a process, its exit code, and what it leaves on the disk"
+import io, os, signal, subprocess, sys, time
+import numpy as np, pytest, skimage
+from PIL import Image
+from dl_denoise.files import Picture, plan, read_picture, write_picture
+from test_cli import COMMAND, failed, run
+
+rng = np.random.default_rng(0)
+clean = skimage.data.camera()[100:196:2, 200:296:2]
+def noisy(seed=0): return np.clip(clean + np.random.default_rng(seed).normal(0, 25, clean.shape), 0, 255).round().astype(np.uint8)
+def error(a): return np.mean((a.astype(float) - clean)**2)
+
+@pytest.fixture
+def folder(tmp_path):
+    for i, name in enumerate(('a.png', 'summer/b.png', 'summer/late/c.tif')): write_picture(Picture(noisy(i)), tmp_path/'in'/name)
+    return tmp_path
+
+def test_folder(folder):
+    "Structure kept, originals untouched; again: refused, resumed, overwritten"
+    before = {p: p.read_bytes() for p in (folder/'in').rglob('*') if p.is_file()}
+    r = run('denoise', 'in', '-o', 'out', '--jobs', '2', cwd=folder)
+    assert r.returncode == 0 and not r.stderr and r.stdout.count('noise about') == 3 and '3 pictures cleaned' in r.stdout, r.stderr
+    assert sorted(p.relative_to(folder/'out').as_posix() for p in (folder/'out').rglob('*') if p.is_file()) == ['a.png', 'summer/b.png', 'summer/late/c.tif']
+    for p, data in before.items():
+        assert p.read_bytes() == data and error(read_picture(folder/'out'/p.relative_to(folder/'in')).pixels) < error(read_picture(p).pixels)/2
+    failed(run('denoise', 'in', '-o', 'out', cwd=folder), 2, 'and 2 more are there already', '--resume', '--overwrite')
+    (folder/'out'/'a.png').unlink()
+    stamp = (folder/'out'/'summer'/'b.png').stat().st_mtime_ns
+    r = run('denoise', 'in', '-o', 'out', '--resume', cwd=folder)
+    assert r.returncode == 0 and '2 of 3 results are there already' in r.stdout and (folder/'out'/'a.png').exists() and (folder/'out'/'summer'/'b.png').stat().st_mtime_ns == stamp
+    assert run('denoise', 'in/summer/*.png', '-o', 'out/summer', '--overwrite', cwd=folder).returncode == 0 and (folder/'out'/'summer'/'b.png').stat().st_mtime_ns > stamp
+
+@pytest.mark.parametrize('jobs', ['1', '2'])
+def test_past_a_bad_file(folder, jobs):
+    (folder/'in'/'bad.jpg').write_bytes(b''); (folder/'in'/'worse.png').write_text('hello')
+    r = run('denoise', 'in', '--out', 'out', '--jobs', jobs, cwd=folder)
+    assert r.returncode == 1 and 'Traceback' not in r.stderr
+    head, *lines = r.stderr.strip().splitlines()
+    assert '2 of 5 pictures could not be cleaned, 3 are done' in head and {'bad.jpg', 'worse.png'} == {os.path.basename(o.split(' is ')[0]) for o in lines}
+    assert len([p for p in (folder/'out').rglob('*') if p.is_file()]) == 3
+
+def test_standard_input_and_output(folder):
+    p = subprocess.run([*COMMAND, 'denoise', '-', '-o', '-'], input=(folder/'in'/'a.png').read_bytes(), capture_output=True, timeout=300)
+    assert p.returncode == 0, p.stderr
+    assert error(read_picture(p.stdout).pixels) < error(noisy())/2 and b'noise about' in p.stderr
+    p = subprocess.run([*COMMAND, 'denoise', '-', '-o', '-'], input=b'', capture_output=True, timeout=300)
+    assert p.returncode == 1 and not p.stdout and b'0 bytes' in p.stderr and p.stderr.count(b'\n') == 1
+
+@pytest.mark.parametrize('args,words', [
+    ([], 'required: inputs'), (['in'], '-o OUT'), (['in', '-o', 'in'], 'never written over'), (['in/a.png', '-o', 'in/a.png', '--overwrite'], 'never written over'),
+    (['no', '-o', 'out'], 'there is no file or folder no'), (['in', '-o', '-'], 'takes one picture'), (['-', '-o', 'out'], 'result.png'), (['in', '-o', 'out', '--strength', '1.5'], 'strength'),
+    (['in', '-o', 'out', '--sigma', '-3'], 'sigma'), (['in', '-o', 'out', '--jobs', '0'], '--jobs'), (['in', '-o', 'out', '--quality', '101'], '--quality'),
+    (['in', '-o', 'out', '--model', 'foto-grey'], "did you mean 'photo-grey'"), (['in/a.png', '-o', 'a.xyz'], '.png, .jpg'), (['in', '-o', 'out', '--resume', '--overwrite'], 'one of the two'),
+    (['in', '-o', 'out', '--strenght', '1'], "did you mean '--strength'")])
+def test_wrong_words(folder, args, words):
+    failed(run('denoise', *args, cwd=folder), 2, words)
+    assert [p.name for p in folder.iterdir()] == ['in']
+
+def test_words_are_read_before_torch():
+    code = "import sys; from dl_denoise.cli import main; assert main(sys.argv[1:]) == 2; assert 'torch' not in sys.modules and 'fastai' not in sys.modules"
+    for args in (['denoise', 'nowhere', '-o', 'x'], ['denoise', '-', '-o', 'x'], ['denoise', 'a', '-o', 'x', '--model', 'y']): subprocess.run([sys.executable, '-c', code, *args], check=True, capture_output=True)
+
+def test_options_between_inputs(folder):
+    r = run('denoise', 'in/a.png', '-o', 'out', 'in/summer/b.png', '--strength', '0', cwd=folder)
+    assert r.returncode == 0, r.stderr
+    assert np.array_equal(read_picture(folder/'out'/'b.png').pixels, noisy(1))
+
+def test_sigma_beyond_the_training(folder):
+    "At 90 of 255 the blind network leaves noise; told so, it cleans better"
+    y = skimage.data.camera()[60:188, 150:278].astype(np.float32)/255
+    write_picture(Picture(y + rng.normal(0, 90/255, y.shape).astype(np.float32)), folder/'x.tif')
+    e = {}
+    for name, args in dict(blind=[], told=['--sigma', '90']).items():
+        r = run('denoise', 'x.tif', '-o', f'{name}.tif', *args, cwd=folder)
+        assert r.returncode == 0, r.stderr
+        e[name] = np.mean((read_picture(folder/f'{name}.tif').pixels.clip(0, 1) - y)**2)
+    assert e['told'] < e['blind']*.9, e
+
+def test_limit(folder):
+    failed(run('denoise', 'in/a.png', '-o', 'out', '--max-megapixels', '.001', cwd=folder), 1, 'the limit is 0.001', '--max-megapixels')
+
+def mounted(folder, *options):
+    folder.mkdir()
+    if os.name != 'posix' or os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', *options, 'tmpfs', folder], capture_output=True).returncode: pytest.skip('cannot mount a small file system here')
+
+def test_full_disk(folder):
+    mounted(folder/'disk', '-o', 'size=8k')
+    try:
+        a = rng.integers(0, 256, (150, 150), dtype=np.uint8)
+        write_picture(Picture(a), folder/'big.png')
+        failed(run('denoise', 'big.png', '-o', 'disk', '--strength', '0', cwd=folder), 1, 'no space left')
+        assert not [*(folder/'disk').iterdir()] and np.array_equal(read_picture(folder/'big.png').pixels, a)
+    finally: subprocess.run(['umount', folder/'disk'])
+
+def test_read_only_folder(folder):
+    mounted(folder/'disk', '-o', 'ro')
+    try: failed(run('denoise', 'in', '-o', 'disk/out', cwd=folder), 1, 'is read-only', 'choose another place')
+    finally: subprocess.run(['umount', folder/'disk'])
+
+def test_interrupted_and_resumed(tmp_path):
+    "Ctrl-C in the middle: 130, whole results only; --resume does the rest"
+    a = np.tile(noisy(), (6, 6))
+    for i in range(40): write_picture(Picture(a), tmp_path/'in'/f'{i:02}.png')
+    p = subprocess.Popen([*COMMAND, 'denoise', 'in', '-o', 'out'], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))      # some parents ignore it
+    end = time.time() + 200
+    while not [*tmp_path.glob('out/[0-9]*.png')] and p.poll() is None and time.time() < end: time.sleep(.02)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    done = sorted(tmp_path.glob('out/*'))
+    assert p.returncode == 130 and f'{len(done)} of 40 pictures are done and whole' in err and '--resume' in err and 'Traceback' not in err, err
+    assert 0 < len(done) < 40 and not [o for o in (tmp_path/'out').iterdir() if o.name.startswith('.')]
+    for o in done: assert read_picture(o).pixels.shape == a.shape
+    for o in sorted((tmp_path/'in').iterdir())[len(done)+2:]: o.unlink()                                 # two more are enough
+    r = run('denoise', 'in', '-o', 'out', '--resume', cwd=tmp_path)
+    assert r.returncode == 0 and f'{len(done)} of {len(done)+2} results are there already' in r.stdout and len([*(tmp_path/'out').iterdir()]) == len(done)+2
+
+def test_report(folder, monkeypatch):
+    "The evidence is written beside the result, and before it"
+    import types, matplotlib.pyplot as plt
+    from dl_denoise.cli import main
+    asked = []
+    def report(x, dn, path=None, result=None):
+        asked.append((x.shape, result.shape, (folder/'out'/'a.png').exists()))
+        return plt.figure(figsize=(1, 1))
+    module = types.ModuleType('dl_denoise.evidence'); module.report = report; module.__spec__ = types.SimpleNamespace()
+    monkeypatch.setitem(sys.modules, 'dl_denoise.evidence', module)
+    assert main(['denoise', str(folder/'in'/'a.png'), '-o', str(folder/'out'), '--report']) == 0
+    assert asked == [(clean.shape, clean.shape, False)] and (folder/'out'/'a-report.png').stat().st_size > 100

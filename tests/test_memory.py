@@ -1,0 +1,25 @@
+"A picture of 50 megapixels in a process of its own: memory depends on the tile, not on the picture"
+import subprocess, sys
+import pytest
+
+CODE = """
+import resource, numpy as np, torch
+torch.set_num_threads(2)
+from dl_denoise.inference import Denoiser
+from dl_denoise.models.blocks import create_model
+dn = Denoiser(create_model('dncnn', depth=3, width=64), device='cpu', engine={engine!r})
+picture = np.random.default_rng(0).integers(0, 256, {shape}, dtype=np.uint8)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+out = dn(picture)
+assert out.shape == picture.shape and out.dtype == np.uint8
+print(before/1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6)
+"""
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')
+@pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
+def test_fifty_megapixels(engine):
+    "The width of the packaged networks, but few layers: memory is that of two neighbouring layers, however many there are"
+    done = subprocess.run([sys.executable, '-c', CODE.format(engine=engine, shape=(6250, 8000))], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    before, after = map(float, done.stdout.split()[-2:])
+    assert after < 2, f'{after:.2f} GB at the most, {before:.2f} before'

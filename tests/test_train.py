@@ -1,0 +1,45 @@
+"`dl_denoise train`: pairs of captures in, a denoiser out, and what it says when something does not fit"
+import subprocess, sys
+import numpy as np, pytest
+from PIL import Image
+from dl_denoise.inference import load_denoiser
+
+def run(*args): return subprocess.run([sys.executable, '-c', 'import sys; from dl_denoise.cli import main; sys.exit(main())', 'train', *map(str, args)], capture_output=True, text=True, timeout=300)
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    "Smooth scenes under strong stripes, which a packaged network does not know"
+    home, rng = tmp_path_factory.mktemp('pairs'), np.random.default_rng(0)
+    y = np.linspace(60, 190, 64)
+    for f in 'AB':
+        (home/f).mkdir()
+        for i in range(8):
+            scene = (y[:, None] + y[::-1])/2 + 5*i
+            Image.fromarray(np.clip(scene + 25*rng.standard_normal((64, 1)) + 8*rng.standard_normal((64, 64)), 0, 255).astype(np.uint8)).save(home/f/f'{i}.png')
+    return home
+
+def test_trains(folders, tmp_path):
+    done = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--epochs', 3, '--size', 32, '--lr', 1e-3, '--name', 'cam')
+    assert done.returncode == 0, done.stderr
+    assert 'held-out pairs' in done.stdout
+    dn = load_denoiser(tmp_path/'o'/'cam.json', device='cpu')
+    r = dn.card['record']
+    assert r['mse'] < r['mse_before'] and r['start'] == 'photo-grey' and r['target'] == 'noisy'
+    assert dn(np.zeros((9, 9), np.uint8)).shape == (9, 9)
+    again = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--name', 'cam')
+    assert again.returncode == 2 and 'left as it was' in again.stderr
+
+@pytest.mark.parametrize('args,code,says', [
+    ([], 2, 'needs two folders, got 0'),
+    (['--pairs', 'A'], 2, 'needs two folders, got 1'),
+    (['--pairs', 'A', 'nowhere'], 2, 'there is no folder nowhere'),
+    (['--pairs', 'A', 'A'], 1, 'are the same picture'),
+    (['--pairs', 'A', 'B', '--start', 'photo-gray'], 2, "did you mean 'photo-grey'"),
+    (['--pairs', 'A', 'B', '--epochs', '0'], 2, '--epochs must be a whole number of at least 1'),
+    (['--pairs', 'A', 'B', '--lr', '0'], 2, '--lr must be a number'),
+    (['--pairs', 'A', 'B', '--size', '100'], 1, 'smaller than 100×100')], ids=lambda o: None)
+def test_errors(folders, monkeypatch, tmp_path, args, code, says):
+    monkeypatch.chdir(folders)
+    done = run(*args, '--out', tmp_path/'o')
+    assert done.returncode == code and says in done.stderr and 'Traceback' not in done.stderr, done.stderr
+    assert not [*tmp_path.glob('o/*.safetensors')]
