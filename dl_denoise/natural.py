@@ -6,7 +6,7 @@
 __all__ = ['NATURAL', 'PUBLISHED_PSNR', 'PatchDL', 'landscape', 'patch_dls', 'Natural', 'train_natural', 'score_pictures',
            'bsd_records', 'bsd_filters', 'reproduce_bsd', 'bsd_table']
 
-# %% ../nbs/04_pictures/02_natural.ipynb #069b6354
+# %% ../nbs/04_pictures/02_natural.ipynb #84b651cd
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd, torch
@@ -24,7 +24,7 @@ from .metrics import score
 from .models.blocks import create_model, n_params
 from .noise import GaussianNoise, Noise
 
-# %% ../nbs/04_pictures/02_natural.ipynb #e4b14c72
+# %% ../nbs/04_pictures/02_natural.ipynb #67f5e505
 class PatchDL(NoisyDL):
     "Random patches, flipped and turned, cut on the device from pictures of one size; an epoch has `n` of them"
     def __init__(self,
@@ -52,7 +52,7 @@ class PatchDL(NoisyDL):
 
     def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{**dict(size=self.size, n=self.n), **kwargs})
 
-# %% ../nbs/04_pictures/02_natural.ipynb #bf5ffb15
+# %% ../nbs/04_pictures/02_natural.ipynb #875d1f3e
 def landscape(
     imgs                # Pictures `[C,H,W]`
 ) -> Tensor:            # `[N,C,H,W]`
@@ -77,7 +77,7 @@ def patch_dls(
     return DataLoaders(PatchDL(imgs[:-valid], noise, target, bs, size, n, device=device),
                        NoisyDL(imgs[-valid:], noise, 'clean', 1, seed=seed, device=device), device=device)
 
-# %% ../nbs/04_pictures/02_natural.ipynb #be063267
+# %% ../nbs/04_pictures/02_natural.ipynb #d7e90a05
 _LEVELS = (15, 25, 50)     # those of the papers
 
 @dataclass(frozen=True)
@@ -89,6 +89,7 @@ class Natural:
     bs:int                  # Patches in a batch
     model:dict              # Arguments of `dncnn`
     test:tuple              # Data sets to report on
+    lr:float=1e-3           # Highest learning rate
 
     @property
     def noise(self): return GaussianNoise(tuple(s/255 for s in self.sigma) if isinstance(self.sigma, tuple) else self.sigma/255)
@@ -99,23 +100,24 @@ class Natural:
 _GREY, _IRCNN = ('bsd68', 'set12'), dict(dilations=(1,2,3,4,3,2,1), identity=True)
 NATURAL = {**{f'dncnn-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in (15, 25, 50)},
            'dncnn-blind': Natural('train400', (0, 55), 50, 128, dict(depth=20), _GREY),
-           'photo-grey': Natural('train400', (0, 55), 40, 16, _IRCNN, _GREY),
-           'photo-colour': Natural('cbsd432', (0, 55), 40, 16, dict(**_IRCNN, channels=3), ('cbsd68',))}
+           'photo-grey': Natural('train400', (0, 55), 40, 8, _IRCNN, _GREY, 6e-3),
+           'photo-colour': Natural('cbsd432', (0, 55), 40, 8, dict(**_IRCNN, channels=3), ('cbsd68',), 6e-3)}
 
-# %% ../nbs/04_pictures/02_natural.ipynb #c7e93ca3
+# %% ../nbs/04_pictures/02_natural.ipynb #8e6629cf
 def train_natural(
     variant:str,            # One of `NATURAL`
     out,                    # Folder for checkpoints
     epochs:int=50,          # The paper's protocol has 50
     patches:int=204_800,    # Patches in an epoch; the paper's protocol has 1,600 batches of 128
     bs:int=None,            # Patches in a batch; by default the training's own
-    lr:float=1e-3,
+    lr:float=None,          # Highest learning rate; by default the training's own
     seed:int=0,
     precision:str='auto',   # As for `denoise_learner`
     resume:bool=False       # Go on from the checkpoint in `out`?
 ) -> tuple:                 # A `Denoiser`, and what its records say of the training
     "Train one denoiser on natural images"
     p = NATURAL[pick(variant, NATURAL, 'training')]
+    lr = lr or p.lr
     set_seed(seed)
     imgs = landscape(pictures(p.source, p.model.get('channels', 1)))
     dls = patch_dls(imgs, p.noise, size=p.size, n=patches, bs=bs or p.bs)
@@ -126,7 +128,7 @@ def train_natural(
                     epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed, target='clean', loss='MSELoss()', lr=lr,
                     seconds=learn.seconds, images_per_second=patches*epochs/learn.seconds if learn.seconds else None)
 
-# %% ../nbs/04_pictures/02_natural.ipynb #79cbc5a4
+# %% ../nbs/04_pictures/02_natural.ipynb #2f6de2f8
 def score_pictures(
     fn,                 # Restores `[1,C,H,W]`
     imgs,               # Clean pictures, uint8 `[C,H,W]`, of any size
@@ -140,14 +142,15 @@ def score_pictures(
         return score(fn(noise(y, gen)), y)
     return pd.DataFrame([one(y) for y in imgs]).mean().to_dict()
 
-# %% ../nbs/04_pictures/02_natural.ipynb #a55a4570
+# %% ../nbs/04_pictures/02_natural.ipynb #1d58a3e2
 PUBLISHED_PSNR = {      # as tabulated with DnCNN (arXiv 1608.03981) and FFDNet (arXiv 1710.04026)
     'bsd68': {'BM3D': (31.07, 28.57, 25.62), 'TNRD': (31.42, 28.92, 25.97), 'DnCNN-S': (31.73, 29.23, 26.23), 'DnCNN-B': (31.61, 29.16, 26.23), 'FFDNet': (31.63, 29.19, 26.29)},
-    'set12': {'BM3D': (32.37, 29.97, 26.72), 'DnCNN-S': (32.86, 30.44, 27.18), 'DnCNN-B': (32.68, 30.36, 27.21), 'FFDNet': (32.75, 30.43, 27.32)}}
+    'set12': {'BM3D': (32.37, 29.97, 26.72), 'DnCNN-S': (32.86, 30.44, 27.18), 'DnCNN-B': (32.68, 30.36, 27.21), 'FFDNet': (32.75, 30.43, 27.32)},
+    'cbsd68': {'CBM3D': (33.52, 30.71, 27.38), 'CDnCNN-B': (33.89, 31.23, 27.92), 'FFDNet': (33.87, 31.21, 27.96)}}
 
 def _published(data, variant, level):
     "The paper's number for a training, with its source"
-    name = 'DnCNN-B' if isinstance(NATURAL[variant].sigma, tuple) else 'DnCNN-S'
+    name = 'CDnCNN-B' if data == 'cbsd68' else 'DnCNN-B' if isinstance(NATURAL[variant].sigma, tuple) else 'DnCNN-S'
     v = PUBLISHED_PSNR.get(data, {}).get(name)
     return v and dict(psnr=v[_LEVELS.index(level)], source=f'{name}, arXiv 1608.03981')
 
@@ -169,7 +172,7 @@ def bsd_records(
                          'images': dict(train=fields.get('patches'), valid=10, test=len(imgs)), **score_pictures(fn, imgs, noise), 'published': variant and _published(data, variant, level)})
     return done
 
-# %% ../nbs/04_pictures/02_natural.ipynb #f8c16dd3
+# %% ../nbs/04_pictures/02_natural.ipynb #fd233b62
 def bsd_filters(
     data:str='bsd68', levels=_LEVELS, names=('gaussian', 'median', 'bilateral', 'nlm', 'tv', 'wavelet')
 ) -> list:              # Records
@@ -199,7 +202,7 @@ def reproduce_bsd(
     for r in done: save_record(r, out/'results', overwrite=True)
     return done, out
 
-# %% ../nbs/04_pictures/02_natural.ipynb #151284c4
+# %% ../nbs/04_pictures/02_natural.ipynb #718eb23c
 def bsd_table(
     records:list,           # Of the experiment 'bsd'
     data:str='bsd68'        # The data set
