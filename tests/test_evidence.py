@@ -1,0 +1,53 @@
+"What the pages on noise and evidence do not test themselves: real photographs, determinism, faults"
+import numpy as np, pytest, torch
+from dl_denoise.core import DenoiseError, UsageError
+from dl_denoise.data import at_hand, pictures
+from dl_denoise.evidence import eight_ways, evidence, report, sure, verdict
+from dl_denoise.inference import load_denoiser
+from dl_denoise.noise import GaussianNoise
+from dl_denoise.sigma import anscombe, estimate_poisson, estimate_sigma, inverse_anscombe
+
+S = 25/255
+@pytest.fixture(scope='module')
+def dn(): return load_denoiser('photo-grey', device='cpu')
+@pytest.fixture(scope='module')
+def photos():
+    if not at_hand('bsd68'): pytest.skip('BSD68 is not at hand')
+    g = torch.Generator().manual_seed(0)
+    return [(GaussianNoise(S)(y[None].float()/255, g), y[None].float()/255) for y in pictures('bsd68')[:40:8]]
+
+def test_sure_on_photographs(dn, photos):
+    "Over five pictures of BSD68 within 8 %; benchmarks/sure.py has all 68"
+    told, true = zip(*((sure(dn, x, S)[0], (dn(x) - y).pow(2).mean().item()) for x,y in photos))
+    assert abs(sum(told)/sum(true) - 1) < .08
+
+def test_verdict_on_photographs(dn, photos):
+    said = [verdict(evidence(x, dn(x))) for x,_ in photos]
+    assert sum('looks like noise' in o for o in said) >= 4, said
+    assert all('noise is left' in verdict(evidence(x, x)) for x,_ in photos)
+
+def test_repeats(dn):
+    x = torch.rand(1, 1, 40, 50, generator=torch.Generator().manual_seed(0))
+    assert sure(dn, x, S) == sure(dn, x, S) != sure(dn, x, S, seed=1)
+    assert all((a == b).all() for a,b in zip(eight_ways(dn, x), eight_ways(dn, x)))
+
+def test_kinds_of_pictures():
+    a = np.random.default_rng(0).normal(128, 25, (64, 64)).clip(0, 255).astype(np.uint8)
+    want = estimate_sigma(a)
+    assert abs(want*255 - 25) < 2
+    for same in (torch.from_numpy(a), a/255., a.astype(np.uint16)*257, np.stack([a]*3, -1), torch.from_numpy(a)[None, None]): assert abs(estimate_sigma(same) - want) < 1e-6
+    for odd in (a.astype(int), torch.full((16, 16), torch.nan), np.zeros((3, 3, 3, 3, 3), np.uint8)):
+        with pytest.raises(DenoiseError): estimate_sigma(odd)
+
+def test_faults(dn, tmp_path):
+    x = torch.rand(1, 1, 40, 50)
+    with pytest.raises(UsageError, match='sigma must be'): sure(dn, x, 0)
+    with pytest.raises(UsageError, match='more than'): report(x[..., :8], dn)
+    with pytest.raises(DenoiseError): estimate_poisson(torch.rand(8, 8))
+    assert verdict(evidence(torch.full((40, 40), .5), torch.full((40, 40), .5))).startswith('there was hardly any noise')
+
+@pytest.mark.parametrize('a,b', [(1., 0.), (1/30, 0.), (1/30, 1e-3), (.01, .05)])
+def test_anscombe_has_no_step(a, b):
+    "The inverse grows all along, also where the table ends"
+    v = inverse_anscombe(torch.linspace(0, anscombe(torch.tensor(300*a), a, b).item(), 5000, dtype=torch.float64), a, b)
+    assert (v.diff() >= -1e-9).all() and v.diff().max() < .5*a and abs(v[-1]/a - 300) < 1
