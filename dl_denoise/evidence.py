@@ -118,7 +118,7 @@ def report(
     limit = 3*max(e['spread'], 1e-3)
     shown = [('noisy', to_array(x.clamp(0, 1)), {}), ('result', to_array(result.clamp(0, 1)), {}), ('residual', r, dict(cmap=DIFF, vmin=-limit, vmax=limit)),
              ('autocorrelation of the residual', autocorrelation(x - result, 5), dict(cmap=DIFF, vmin=-1, vmax=1, extent=(-5.5, 5.5, 5.5, -5.5))),
-             ('standard deviation over eight ways', eight_ways(dn, x)[1].mean(1)[0], dict(cmap='magma', vmin=0, vmax=None))]
+             ('spread over eight ways', eight_ways(dn, x)[1].mean(1)[0], dict(cmap='magma', vmin=0, vmax=None))]
     for ax, (title, a, how) in zip(axs.flat, shown):
         im = ax.imshow(a, **(dict(cmap='gray', vmin=0, vmax=1) | how))
         ax.set_title(title, fontsize=10)

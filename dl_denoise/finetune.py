@@ -7,10 +7,9 @@ __all__ = ['check_pairs', 'pair_mse', 'FrozenNorms', 'train_pairs']
 
 # %% ../nbs/04_pictures/07_captures.ipynb #7e96b479
 from pathlib import Path
-import torch
 from fastai.basics import Callback, set_seed
 from skimage.registration import phase_cross_correlation
-from torch import nn, Tensor
+from torch import nn
 from .core import DenoiseError, UsageError
 from .inference import Denoiser, load_denoiser, save_denoiser
 from .learner import denoise_learner, train

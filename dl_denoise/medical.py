@@ -8,7 +8,6 @@ __all__ = ['RicianNoise']
 # %% ../nbs/04_pictures/08_microscope.ipynb #f2f223a8
 import torch
 from scipy import special
-from torch import Tensor
 from .core import number
 from .noise import Noise
 
