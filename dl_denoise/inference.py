@@ -49,7 +49,7 @@ _FULL = {torch.uint8: 255, torch.uint16: 65535}      # where white is; at 1 for 
 def _view(x):
     "Any image as a tensor `[B,C,H,W]` that shares its memory, and a function that gives a tensor of that shape the image's own"
     array = isinstance(x, np.ndarray)
-    t = torch.from_numpy(np.ascontiguousarray(x)) if array else x.detach()
+    t = torch.from_numpy(np.require(x, x.dtype.newbyteorder('='), 'CW')) if array else x.detach()
     if not (t.dtype in _FULL or t.is_floating_point()): raise DenoiseError(f"images are 8-bit (0 to 255), 16-bit (0 to 65535) or float (0 to 1), got {t.dtype}; convert them first")
     last = array and t.ndim == 3                         # arrays carry their channels last
     if last: t = t.permute(2, 0, 1)
