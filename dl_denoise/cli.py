@@ -176,8 +176,10 @@ def denoise(
     if out is None: raise UsageError("where should the results go? Give a folder or a file: -o OUT; see dl_denoise denoise --help")
     if overwrite and resume: raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one of the two")
     if model and not model.endswith(('.json', '.safetensors')): pick(model, cards(), 'denoiser')
-    if report and find_spec('dl_denoise.evidence') is None: raise UsageError("--report needs the module dl_denoise.evidence, which is not here")
     if report and out == '-': raise UsageError("--report writes a file beside the result; with standard output there is none. Give a file: -o OUT")
+    if report:
+        import matplotlib
+        matplotlib.use('agg')      # no window is opened, also from several threads
     from dl_denoise.files import denoise_files, plan
     pairs, told = plan(inputs, out, report), sys.stderr if out == '-' else sys.stdout
     def say(line): print(line, file=told, flush=True)

@@ -11,9 +11,10 @@ import contextlib, glob, io, logging, os, re, struct, sys, zlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
-from .core import DenoiseError, UsageError, atomic, cards, number
+from .core import DenoiseError, UsageError, atomic, number
 
 # %% ../nbs/04_pictures/04_files.ipynb #a24ae8f1
 @dataclass
@@ -362,13 +363,6 @@ def _unit(pic):
     return (0., 1.) if lo >= -1 and hi <= 2 else (lo, max(hi, lo + 1e-12))
 
 # %% ../nbs/04_pictures/04_files.ipynb #2da3e6da
-def _restored(x, dn, **kw):
-    "A denoiser on an array `[H,W]` or `[H,W,3]`, whichever of them it takes"
-    channels = dn.card.get('channels', 1)
-    if channels == 1 and x.ndim == 3: return np.stack([dn(np.ascontiguousarray(x[...,c]), **kw) for c in range(3)], -1)
-    if channels == 3 and x.ndim == 2: return dn(np.stack([x]*3, -1), **kw).mean(-1)
-    return dn(x, **kw)
-
 def denoise_picture(
     pic:Picture,
     dn,                     # From `load_denoiser`
@@ -380,9 +374,9 @@ def denoise_picture(
     number(strength, 'strength', 0, 1)
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
     a, (lo, hi), k = pic.pixels, _unit(pic), _factor(dn.card, sigma)
-    if a.dtype.kind == 'u' and k == 1 and hasattr(dn, 'restore'): return replace(pic, pixels=dn(a, strength=strength, progress=progress))      # tile by tile, without a whole picture of floats
+    if a.dtype.kind == 'u' and k == 1: return replace(pic, pixels=dn(a, strength=strength, progress=progress))      # tile by tile, without a whole picture of floats
     x = ((a - np.float32(lo))/np.float32(hi - lo)).astype(np.float32)
-    y = (_restored(.5 + k*(x - .5), dn, progress=progress) - .5)/k + .5 if k != 1 else _restored(x, dn, progress=progress)
+    y = (dn(.5 + k*(x - .5), progress=progress) - .5)/k + .5
     if strength < 1: y = x + strength*(y - x)
     y = y*(hi - lo) + lo
     return replace(pic, pixels=y.astype(a.dtype) if a.dtype.kind == 'f' else np.clip(np.round(y), 0, hi).astype(a.dtype))
@@ -391,8 +385,8 @@ def denoiser_for(
     pic:Picture,
     model:str=None      # A name, if you do not want the choice made
 ) -> str:               # Name of a packaged denoiser
-    "The packaged denoiser for a picture: colour for colour, where there is one"
-    return model or ('photo-colour' if pic.channels == 3 and 'photo-colour' in cards() else 'photo-grey')
+    "The packaged denoiser for a picture: colour for colour"
+    return model or ('photo-colour' if pic.channels == 3 else 'photo-grey')
 
 # %% ../nbs/04_pictures/04_files.ipynb #4650c5f1
 def _magic(word): return any(o in word for o in '*?[')
@@ -470,22 +464,27 @@ def _left(pairs, overwrite, resume):
     if there and not (overwrite or resume): raise UsageError(f"{there[0]}{f' and {len(there)-1} more are' if there[1:] else ' is'} there already; --resume keeps what is there, --overwrite replaces it")
     return [p for p in pairs if overwrite or p[1] not in there], 0 if overwrite else len(there)
 
+def _middle(pic, n):
+    "At most n×n pixels from the middle of a picture, as floats from 0 to 1"
+    lo, hi = _unit(pic)
+    r, c = (slice(max(0, (o-n)//2), (o+n)//2) for o in pic.pixels.shape[:2])
+    return (pic.pixels[r, c].astype(np.float32) - lo)/(hi - lo)
+
 def _noise_level(pic):
     "The noise of a picture on the scale 0 to 255, estimated"
-    lo, hi = _unit(pic)
-    r, c = (slice(max(0, n//2 - 512), n//2 + 512) for n in pic.pixels.shape[:2])      # the middle of a large picture
-    x = (pic.pixels[r, c].astype(np.float32) - lo)/(hi - lo)
+    from dl_denoise.sigma import estimate_sigma
+    x = _middle(pic, 1024)
     if min(x.shape[:2]) < 8: return None
-    try: from dl_denoise.sigma import estimate_sigma as estimate
-    except ImportError: from skimage.restoration import estimate_sigma as estimate
-    with np.errstate(all='ignore'): s = float(np.mean([estimate(x[...,c] if x.ndim == 3 else x) for c in range(pic.channels)]))*255
+    with np.errstate(all='ignore'): s = estimate_sigma(x)*255
     return s if np.isfinite(s) else None
+
+_DRAWING = Lock()      # matplotlib draws one figure at a time
 
 def _save_report(pic, result, dn, path):
     "The figure that shows whether it worked"
+    import matplotlib.pyplot as plt
     from dl_denoise.evidence import report
-    (f := io.BytesIO()) and report(pic.pixels, dn, result=result.pixels).savefig(f, format='png', dpi=120)
-    with atomic(path, 'wb') as o: o.write(f.getvalue())
+    with _DRAWING: plt.close(report(_middle(pic, 512), dn, path, _middle(result, 512)))
 
 # %% ../nbs/04_pictures/04_files.ipynb #41dbe572
 def denoise_file(
@@ -513,9 +512,8 @@ def denoise_file(
 
 def _loader():
     "A function that loads each denoiser once"
-    import threading
     from dl_denoise.inference import load_denoiser
-    lock, have = threading.Lock(), {}
+    lock, have = Lock(), {}
     def loaded(name):
         with lock: return have.get(name) or have.setdefault(name, load_denoiser(name))
     return loaded
