@@ -96,6 +96,7 @@ def reproduce(
     images:int=None,             # training images (demo1 and demo2 50000, losses 6000, else 10000)
     epochs:int=None,             # passes over them (demo1 and demo2 10, else 4)
     batch:int=None,              # images in a batch (demo1 and demo2 128, else 64)
+    filters:bool=False,          # bsd: score the classical filters, too
     precision:str='auto',        # auto, fp32 or bf16
     seed:int=0,                  # seed of weights, order and noise
     out:str=None,                # folder for records, weights and figures (reproduce-EXPERIMENT)
@@ -105,10 +106,11 @@ def reproduce(
     "Run an experiment of the course as it was published; write records for the ledger and weights to package. Example: dl_denoise reproduce demo1 --models dncnn"
     pick(experiment, EXPERIMENTS, 'experiment')
     if models and experiment not in ('demo1', 'demo2', 'bsd'): raise UsageError(f"--models is for demo1, demo2 and bsd; {experiment} has its own small network")
+    if filters and experiment != 'bsd': raise UsageError(f"--filters is for bsd, got {experiment}; leave it out")
     names, chosen = models and _picked(models, PHOTOS if experiment == 'bsd' else MODELS, 'model'), _picked(ways, WAYS, 'way')
     _whole(images, '--images'); _whole(epochs, '--epochs'); _whole(batch, '--batch')
     pick(precision, ('auto', 'fp32', 'bf16'), 'precision')
-    if experiment == 'bsd': return _reproduce_bsd(names or PHOTOS, out or 'reproduce-bsd', resume, epochs=epochs, patches=images, bs=batch, seed=seed, precision=precision)
+    if experiment == 'bsd': return _reproduce_bsd(names or PHOTOS, out or 'reproduce-bsd', resume, epochs=epochs, patches=images, bs=batch, seed=seed, precision=precision, filters=filters)
     from dl_denoise import demo2
     for c in demo2.reproduce(experiment, out, names, chosen, images, epochs, batch, seed, precision, resume): _report(c)
 

@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt, numpy as np, torch
 from scipy import ndimage
 from torch import Tensor
 from .core import UsageError, atomic, number
-from .inference import Denoiser, as_batch
+from .inference import as_batch
 from .plot import DIFF, to_array
 from .sigma import estimate_sigma
 
@@ -99,18 +99,15 @@ def _decibel(mse): return f'{-10*np.log10(mse):.1f} dB' if mse > 0 else 'more th
 
 def report(
     x,                      # The noisy picture, as for `estimate_sigma`
-    dn:Denoiser,
+    dn,                     # A denoiser of float tensors `[B,C,H,W]`
     path=None,              # A file to write, .png or .pdf; an old one there is replaced
-    result=None,            # What `dn` made of it; by default computed
     sigma:float=None,       # Its noise, on the scale 0 to 1; by default estimated
     largest:int=512         # Height and width of the part in the middle that is looked at
 ):                          # The figure
     "Noisy, result, residual, its autocorrelation, uncertainty, estimated PSNR and the verdict in one figure"
     x = as_batch(x)[:1]
-    result = dn(x) if result is None else as_batch(result)[:1]
-    (h, w), n = x.shape[2:], largest
-    cut = (..., slice(max(0, (h-n)//2), (h+n)//2), slice(max(0, (w-n)//2), (w+n)//2))
-    x, result = x[cut], result[cut]
+    x = x[(..., *(slice(max(0, (o-largest)//2), (o+largest)//2) for o in x.shape[2:]))]
+    result = dn(x)
     e = evidence(x, result, sigma)
     sigma, r = max(e['sigma'], 1e-4), (x - result).mean(1)[0]
     mse, within = sure(dn, x, sigma)

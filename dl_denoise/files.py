@@ -33,9 +33,15 @@ class Picture:
 
     @property
     def channels(self): return 3 if self.pixels.ndim == 3 else 1
+    @property
+    def bits(self):
+        "Bits of a value that are in use: many detectors write 10, 12 or 14 of them into a file of 16"
+        whole = self.pixels.dtype.itemsize*8
+        return max(8, int(self.pixels.max()).bit_length()) if self.pixels.dtype == np.uint16 else whole
     def __repr__(self):
-        h, w = self.pixels.shape[:2]
-        return f"{self.format} {w}×{h}, {self.pixels.dtype.itemsize*8} bit{' float' if self.pixels.dtype.kind == 'f' else ''} {'colour' if self.channels == 3 else 'grey'}{' and alpha' if self.alpha is not None else ''}"
+        (h, w), whole = self.pixels.shape[:2], self.pixels.dtype.itemsize*8
+        depth = f"{whole} bit{' float' if self.pixels.dtype.kind == 'f' else f' ({self.bits} in use)' if self.bits < whole else ''}"
+        return f"{self.format} {w}×{h}, {depth} {'colour' if self.channels == 3 else 'grey'}{' and alpha' if self.alpha is not None else ''}"
 
 # %% ../nbs/04_pictures/04_files.ipynb #722a07c0
 MEGAPIXELS = 250.       # more than any camera makes
@@ -357,12 +363,17 @@ def _factor(card, sigma):
 def _unit(pic):
     "Where black and white lie, to scale the pixels to 0 and 1"
     a = pic.pixels
-    if a.dtype.kind != 'f': return 0., float(np.iinfo(a.dtype).max)
+    if a.dtype.kind != 'f': return 0., 2.**pic.bits - 1
     if bad := a.size - np.isfinite(a).sum(): raise DenoiseError(f"{bad:,} of its values are NaN or infinite; replace them first, for example by numpy.nan_to_num")
     lo, hi = (float(o) for o in np.percentile(a, (.1, 99.9)))
     return (0., 1.) if lo >= -1 and hi <= 2 else (lo, max(hi, lo + 1e-12))
 
 # %% ../nbs/04_pictures/04_files.ipynb #2da3e6da
+def _cleaner(dn, sigma, strength):
+    "A function that cleans floats from 0 to 1, array or tensor, with noise that is brought within the network's training"
+    k = _factor(dn.card, sigma)
+    return lambda x, **kwargs: (dn(.5 + k*(x - .5), strength, **kwargs) - .5)/k + .5
+
 def denoise_picture(
     pic:Picture,
     dn,                     # From `load_denoiser`
@@ -373,12 +384,10 @@ def denoise_picture(
     "Clean a picture; what is not pixels stays as it is"
     number(strength, 'strength', 0, 1)
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
-    a, (lo, hi), k = pic.pixels, _unit(pic), _factor(dn.card, sigma)
-    if a.dtype.kind == 'u' and k == 1: return replace(pic, pixels=dn(a, strength=strength, progress=progress))      # tile by tile, without a whole picture of floats
+    a, (lo, hi) = pic.pixels, _unit(pic)
+    if a.dtype.kind == 'u' and _factor(dn.card, sigma) == 1: return replace(pic, pixels=dn(a, strength, progress, hi))      # tile by tile, without a whole picture of floats
     x = ((a - np.float32(lo))/np.float32(hi - lo)).astype(np.float32)
-    y = (dn(.5 + k*(x - .5), progress=progress) - .5)/k + .5
-    if strength < 1: y = x + strength*(y - x)
-    y = y*(hi - lo) + lo
+    y = _cleaner(dn, sigma, strength)(x, progress=progress)*(hi - lo) + lo
     return replace(pic, pixels=y.astype(a.dtype) if a.dtype.kind == 'f' else np.clip(np.round(y), 0, hi).astype(a.dtype))
 
 def denoiser_for(
@@ -480,11 +489,14 @@ def _noise_level(pic):
 
 _DRAWING = Lock()      # matplotlib draws one figure at a time
 
-def _save_report(pic, result, dn, path):
-    "The figure that shows whether it worked"
+def _save_report(pic, clean, sigma, path):
+    "Write the figure that shows whether it worked; its verdict"
     import matplotlib.pyplot as plt
     from dl_denoise.evidence import report
-    with _DRAWING: plt.close(report(_middle(pic, 512), dn, path, _middle(result, 512)))
+    with _DRAWING:
+        fig = report(_middle(pic, 512), clean, path, sigma=sigma and sigma/255)
+        plt.close(fig)
+    return fig.get_suptitle()
 
 # %% ../nbs/04_pictures/04_files.ipynb #41dbe572
 def denoise_file(
@@ -498,17 +510,17 @@ def denoise_file(
     fmt = format_of(out) if out != '-' else pic.format if pic.format in _DEPTHS else 'PNG'
     try:
         _check_holds(pic, fmt)
-        dn, level = loaded(denoiser_for(pic, model)), _noise_level(pic)
+        dn, level, said = loaded(denoiser_for(pic, model)), _noise_level(pic), ''
         result = denoise_picture(pic, dn, sigma, strength, progress)
         if out == '-': sys.__stdout__.buffer.write(encode_picture(result, fmt, quality)); sys.__stdout__.buffer.flush()
         else:
-            if report: _save_report(pic, result, dn, report_path(out))
+            if report: said = _save_report(pic, _cleaner(dn, sigma, strength), sigma, report_path(out))
             write_picture(result, out, quality)          # last: a result that is there says that all of it is done
     except MemoryError as e: raise DenoiseError(f"{source} does not fit into memory; cut it into parts, or clean fewer at a time (--jobs)") from e
     except UsageError: raise
     except DenoiseError as e: raise DenoiseError(f"{source} is not cleaned: {e}") from e
     noise = 'too small to tell its noise' if level is None else f'noise about {level:.0f} of 255'
-    return '\n'.join([f'{source} -> {out}: {pic}, {noise}', *(f'  {o}' for o in pic.notes)])
+    return '\n'.join([f'{source} -> {out}: {pic}, {noise}', *(f'  {o}' for o in [*pic.notes, said] if o)])
 
 def _loader():
     "A function that loads each denoiser once"

@@ -60,35 +60,35 @@ def _view(x):
         return (o.permute(1, 2, 0) if last else o).numpy() if array else o.to(x.device)
     return t[(None,)*(4-t.ndim)], back
 
-def _tile(x, dtype):
+def _tile(x, dtype, white):
     "One tile as floats from 0 to 1, or an error for what cannot be an image"
-    t = x.float().cpu()
-    if dtype in _FULL: return t/_FULL[dtype]
+    t = x.float().cpu()/white
+    if dtype in _FULL: return t
     high = t.abs().max().item()
     if not np.isfinite(high): raise DenoiseError("the image contains NaN or infinity; replace those pixels first, for example by torch.nan_to_num")
-    if high > 16: raise DenoiseError(f"float images have their white at 1, but this one has values up to {high:.4g}; divide by its white, for example by 255")
+    if high > 16: raise DenoiseError(f"float images have their white at {white:g}, but this one has values up to {high*white:.4g}; say where its white is, for example white=255")
     return t
 
 # %% ../nbs/04_pictures/01_inference.ipynb #ee0375fc
 def as_batch(x) -> Tensor:
     "Any image as floats `[B,C,H,W]` from 0 to 1"
     view, _ = _view(x)
-    return _tile(view, view.dtype)
+    return _tile(view, view.dtype, _FULL.get(view.dtype, 1))
 
 @patch
-def restore(self:Denoiser, x, strength, progress):
+def restore(self:Denoiser, x, strength, progress, white):
     "Denoise a tensor `[B,C,H,W]` of any kind, tile by tile"
-    B, C, H, W = x.shape
+    (B, C, H, W), white = x.shape, _FULL.get(x.dtype, 1) if white is None else number(white, 'white', 1e-6)
     if C not in (self.channels, 1, 3): raise DenoiseError(f"this denoiser takes images with {self.channels} channel{'s'*(self.channels>1)}, got the shape {list(x.shape)} as [batch, channel, height, width]; pictures have 1 or 3")
     out, cut, n = torch.empty_like(x), self.windows(H, W), max(1, self.tile**2//(H*W))
     work = [(slice(i, i+n), *o) for i in range(0, B, n) for o in cut]
     for b, inner, outer, kept in (progress_bar(work, leave=False) if progress and len(work) > 1 else work):
-        noisy = _tile(x[(b, slice(None), *outer)], x.dtype)
+        noisy = _tile(x[(b, slice(None), *outer)], x.dtype, white)
         given = noisy if C == self.channels else noisy.reshape(-1, 1, *noisy.shape[2:]).expand(-1, self.channels, -1, -1)
         y = self.runner(given, x.numel())
         y = (y if C == self.channels else y.mean(1)).reshape(noisy.shape)
         if strength < 1: y = noisy.lerp(y, strength)
-        if x.dtype in _FULL: y = (y.clamp(0, 1)*_FULL[x.dtype]).round()
+        y = (y.clamp(0, 1)*white).round() if x.dtype in _FULL else y*white
         out[(b, slice(None), *inner)] = y[(..., *kept)].to(x.dtype)
     return out
 
@@ -96,7 +96,8 @@ def restore(self:Denoiser, x, strength, progress):
 def __call__(self:Denoiser,
     x,                      # Tensor, array, Pillow picture, or path
     strength:float=1.,      # 0 gives the input, 1 the network's result, and what is between is a blend
-    progress:bool=False     # Show a progress bar?
+    progress:bool=False,    # Show a progress bar?
+    white:float=None        # Value of white; by default 255 or 65535 for whole numbers, 1 for floats
 ):                          # The denoised image, of the same kind
     "Denoise one image or a batch; the same input gives the same output"
     from PIL import Image
@@ -105,10 +106,10 @@ def __call__(self:Denoiser,
         x = Image.fromarray((x[0] if (x == x[:1]).all() else x.permute(1, 2, 0)).numpy())
     if isinstance(x, Image.Image):
         if not x.mode.startswith(('I;16', 'F')): x = x.convert('L' if x.mode in ('1', 'L', 'LA') else 'RGB')
-        return Image.fromarray(self(np.asarray(x), strength, progress))
+        return Image.fromarray(self(np.asarray(x), strength, progress, white))
     if not isinstance(x, (Tensor, np.ndarray)): raise DenoiseError(f"a denoiser takes a tensor, an array, a Pillow picture or a path, got {type(x).__name__}")
     view, back = _view(x)
-    return back(self.restore(view, number(strength, 'strength', 0, 1), progress))
+    return back(self.restore(view, number(strength, 'strength', 0, 1), progress, white))
 
 # %% ../nbs/04_pictures/01_inference.ipynb #63bc22af
 def save_denoiser(

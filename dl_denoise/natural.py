@@ -176,12 +176,12 @@ def bsd_records(
 def bsd_filters(
     data:str='bsd68', levels=_LEVELS, names=('gaussian', 'median', 'bilateral', 'nlm', 'tv', 'wavelet')
 ) -> list:              # Records
-    "Classical filters on natural images, each tuned on ten photographs of Train400 for each level"
-    valid = landscape(pictures('train400'))[-10:]
-    done = []
+    "Classical filters on natural images, each tuned for each level on ten pieces of 180×180 from the photographs that networks learn from"
+    source, channels = ('cbsd432', 3) if data == 'cbsd68' else ('train400', 1)
+    valid, done = landscape(pictures(source, channels))[-10:, :, :180, :180], []
     for level in levels:
-        filters = tuned_filters(Splits('train400', valid, valid, valid), GaussianNoise(level/255), names)
-        for name, f in filters.items(): done += bsd_records(f, [data], [level], model=name, settings=repr(f))
+        filters = tuned_filters(Splits(source, valid, valid, valid), GaussianNoise(level/255), names)
+        for name, f in filters.items(): done += bsd_records(f, [data], [level], channels, model=name, settings=repr(f))
     return done
 
 def reproduce_bsd(
@@ -192,7 +192,8 @@ def reproduce_bsd(
     **kwargs                # epochs, patches, bs, seed, precision: as for `train_natural`
 ) -> tuple:                 # Records, and their folder
     "Train on natural images by the paper's protocol; write records for the ledger and weights to package"
-    out, done = Path(out) if resume else free_folder(out), bsd_filters() if filters else []
+    out, tests = Path(out) if resume else free_folder(out), dict.fromkeys(t for v in variants for t in NATURAL[v].test)
+    done = [r for t in tests if filters for r in bsd_filters(t)]
     for v in variants:
         print(f'\n{v}: {NATURAL[v].noise}', flush=True)
         dn, told = train_natural(v, out, resume=resume, **kwargs)

@@ -6,7 +6,7 @@ from dl_denoise.core import DenoiseError, UsageError, cards
 for name in ('onnx', 'onnxruntime'):
     if importlib.util.find_spec(name) is None and os.environ.get('CI') != 'true': pytest.skip(f'the package {name} is not installed', allow_module_level=True)
 import onnx, onnxruntime, torch
-from dl_denoise import export
+from dl_denoise import large
 from dl_denoise.export import LIMIT, OPSETS, export_onnx, onnx_difference
 from dl_denoise.inference import Denoiser, load_denoiser
 from dl_denoise.large import onnx_graph
@@ -57,7 +57,7 @@ def test_a_bad_export_is_not_kept(tmp_path, monkeypatch):
     path = tmp_path/'model.onnx'
     path.write_text('precious')
     other = onnx_graph(load_denoiser('cae-mnist', device='cpu').runner.net, 1, 17)
-    monkeypatch.setattr(export, '_graph', lambda *args: other)
+    monkeypatch.setattr(large, 'onnx_graph', lambda *args: other)
     with pytest.raises(DenoiseError, match='differs from torch by'): export_onnx('cnn-mnist', path, overwrite=True)
     assert path.read_text() == 'precious' and [*tmp_path.iterdir()] == [path]
 

@@ -1,19 +1,20 @@
 "Pictures of every kind in and out, and each fault of a file: one clear line, the original untouched, nothing half-written"
 import errno, io, os, struct, zlib
-import numpy as np, pytest, tifffile
+import numpy as np, pytest, tifffile, torch
 from PIL import Image
 from dl_denoise.core import DenoiseError, UsageError
 from dl_denoise import files
 from dl_denoise.files import Picture, denoise_files, denoise_picture, encode_picture, plan, read_picture, room, trained_range, write_picture
+from dl_denoise.inference import Denoiser
 
 rng = np.random.default_rng(0)
 
-class Blur:
+class Left(torch.nn.Module):
     "Stands in for a network: the mean of each pixel and its left neighbour"
-    def __init__(self, channels=1): self.card = dict(channels=channels, record=dict(noise='GaussianNoise(sigma=(0.0, 0.2), clip=False)'))
-    def __call__(self, x, progress=False):
-        assert x.dtype == np.float32 and x.ndim == (2 if self.card['channels'] == 1 else 3)
-        return (x + np.roll(x, 1, 1))/2
+    def forward(self, x): return (x + x.roll(1, -1))/2
+
+def blur(channels=1, model=None):
+    return Denoiser(model or Left(), dict(channels=channels, record=dict(noise='GaussianNoise(sigma=(0.0, 0.2), clip=False)')), 'cpu')
 
 def saved(im, fmt='PNG', **kw):
     f = io.BytesIO(); im.save(f, fmt, **kw)
@@ -91,7 +92,7 @@ def test_smallest(size):
     for suffix in ('PNG', 'TIFF'):
         p = Picture(rng.integers(0, 65536, size, dtype=np.uint16))
         assert np.array_equal(read_picture(encode_picture(p, suffix)).pixels, p.pixels)
-        assert denoise_picture(p, Blur()).pixels.shape == size
+        assert denoise_picture(p, blur()).pixels.shape == size
 
 # ---- cleaning
 
@@ -99,27 +100,42 @@ def test_smallest(size):
 @pytest.mark.parametrize('of', [1, 3])
 def test_networks_and_pictures_of_other_channels(channels, of):
     a = rng.integers(0, 256, (8, 8, 3) if of == 3 else (8, 8), dtype=np.uint8)
-    got = denoise_picture(Picture(a, alpha=a if of == 1 else a[...,0]), Blur(channels))
+    got = denoise_picture(Picture(a, alpha=a if of == 1 else a[...,0]), blur(channels))
     assert got.pixels.dtype == np.uint8 and np.abs(got.pixels - (a + np.roll(a.astype(float), 1, 1))/2).max() <= .51
     assert np.array_equal(got.alpha, a if of == 1 else a[...,0])
 
 def test_strength_and_counts():
     a = rng.poisson(500, (20, 20)).astype(np.float64)
-    full, half, none = (denoise_picture(Picture(a), Blur(), strength=s).pixels for s in (1, .5, 0))
+    full, half, none = (denoise_picture(Picture(a), blur(), strength=s).pixels for s in (1, .5, 0))
     assert full.dtype == np.float64 and np.allclose(full, (a + np.roll(a, 1, 1))/2, rtol=1e-4)
     assert np.allclose(half, (full + a)/2, rtol=1e-4) and np.allclose(none, a, rtol=1e-4)
-    with pytest.raises(UsageError, match='strength'): denoise_picture(Picture(a), Blur(), strength=2)
+    with pytest.raises(UsageError, match='strength'): denoise_picture(Picture(a), blur(), strength=2)
 
 def test_sigma_scales():
     seen = []
-    class Sees(Blur):
-        def __call__(self, x, progress=False): seen.append(x.std()); return x
+    class Sees(torch.nn.Module):
+        def forward(self, x): seen.append(x.std(correction=0).item()); return x
+    dn = blur(model=Sees())
     a = rng.normal(.5, 102/255, (50, 50)).astype(np.float32)
-    assert trained_range(Sees().card) == (0, pytest.approx(51))
-    got = denoise_picture(Picture(a), Sees(), sigma=102).pixels
+    assert trained_range(dn.card) == (0, pytest.approx(51))
+    got = denoise_picture(Picture(a), dn, sigma=102).pixels
     assert np.allclose(got, a, atol=1e-5) and seen[0] == pytest.approx(a.std()/2, rel=.01)       # 102 becomes 51
-    denoise_picture(Picture(a), Sees(), sigma=30)
+    denoise_picture(Picture(a), dn, sigma=30)
     assert seen[1] == pytest.approx(a.std(), rel=1e-4)                                           # within the training: as it is
+
+def test_bits_in_use():
+    "A detector's twelve bits in a file of sixteen are seen as a network has to see them, and come back as twelve"
+    a = rng.integers(0, 4096, (20, 30), dtype=np.uint16); a[0, 0] = 4095
+    p = Picture(a)
+    assert p.bits == 12 and '16 bit (12 in use)' in repr(p) and files._unit(p) == (0, 4095)
+    seen = []
+    class Sees(torch.nn.Module):
+        def forward(self, x): seen.append(x.max().item()); return x
+    for sigma in (None, 102):
+        assert np.abs(denoise_picture(p, blur(model=Sees()), sigma=sigma).pixels.astype(int) - a).max() <= 1
+    assert seen == pytest.approx([1, .75])                                                       # shrunk to half, about middle grey
+    assert Picture(a*16).bits == 16 and Picture((a//16).astype(np.uint8)).bits == 8 and Picture(np.zeros((2, 2), np.uint16)).bits == 8
+    assert 'in use' not in repr(Picture(a*16))
 
 # ---- faults
 
@@ -162,7 +178,7 @@ def test_huge_is_measured_before_it_is_unpacked(monkeypatch):
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
 def test_not_a_number(bad):
     a = rng.random((8, 8)).astype(np.float32); a[3, 3] = bad
-    with pytest.raises(DenoiseError, match='1 of its values are NaN or infinite'): denoise_picture(read_picture(tiff(a)), Blur())
+    with pytest.raises(DenoiseError, match='1 of its values are NaN or infinite'): denoise_picture(read_picture(tiff(a)), blur())
 
 def test_wrong_name(tmp_path):
     (tmp_path/'a.png').write_bytes(jpeg)

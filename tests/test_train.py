@@ -27,7 +27,7 @@ def test_trains(folders, tmp_path):
     assert r['mse'] < r['mse_before'] and r['start'] == 'photo-grey' and r['target'] == 'noisy'
     assert dn(np.zeros((9, 9), np.uint8)).shape == (9, 9)
     again = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--name', 'cam')
-    assert again.returncode == 2 and 'left as it was' in again.stderr
+    assert again.returncode == 2 and 'left as it is' in again.stderr
 
 @pytest.mark.parametrize('args,code,says', [
     ([], 2, 'needs two folders, got 0'),
