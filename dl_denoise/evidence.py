@@ -6,7 +6,7 @@
 __all__ = ['autocorrelation', 'evidence', 'verdict', 'sure', 'eight_ways', 'report']
 
 # %% ../nbs/04_pictures/06_evidence.ipynb #1a6f1505
-import io
+import io, textwrap
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, torch
 from scipy import ndimage
@@ -54,11 +54,11 @@ def verdict(
     e:dict              # From `evidence`
 ) -> str:
     "The evidence in one sentence"
-    if e['sigma'] < 1/255: return 'there was hardly any noise to remove: keep the original'
-    if e['neighbour'] > .12: return 'the noise is coarse, neighbouring pixels share it: the network was not made for it (a processed or compressed picture?)'
-    if e['left'] > .4*e['sigma']: return 'noise is left in the result: use a network for stronger noise, or more strength'
+    if e['sigma'] < 2/255: return 'there was hardly any noise to remove: keep the original'
+    if e['neighbour'] > .12 and e['detail'] < .3: return 'the noise is coarse, neighbouring pixels share it: the network was not made for it (a processed or compressed picture?)'
+    if e['left'] > .4*e['sigma']: return 'noise is left in the result: use more strength, or a network that knows this noise'
     if e['detail'] > .15: return 'the residual still contains edges: you are losing detail; use less strength'
-    if abs(e['mean']) > .1*e['spread']: return 'the result is brighter or darker than the picture: the noise has a mean'
+    if abs(e['mean']) > max(.1*e['spread'], 1/255): return 'the result is brighter or darker than the picture: the noise has a mean'
     return 'the residual looks like noise: nothing is lost that could be seen in it'
 
 # %% ../nbs/04_pictures/06_evidence.ipynb #2e70bbec
@@ -68,7 +68,8 @@ def sure(
     sigma:float,            # Its standard deviation, on the scale 0 to 1
     probes:int=1,           # Shakes to average over
     eps:float=1e-2,         # Size of a shake, in sigma
-    seed:int=0              # Of the shakes
+    seed:int=0,             # Of the shakes
+    where:Tensor=None       # Pixels to average over, as booleans; by default all
 ) -> tuple:                 # Estimate of the mean squared error, and its standard error (pixels taken as independent)
     "Stein's unbiased estimate of the error ([Stein, 1981](https://doi.org/10.1214/aos/1176345632)), its divergence by Monte Carlo ([Ramani et al., 2008](https://doi.org/10.1109/TIP.2008.2001404))"
     number(sigma, 'sigma', 1e-6, 5); number(probes, 'probes', 1)
@@ -77,6 +78,7 @@ def sure(
         s = torch.randint(0, 2, x.shape, generator=g)*2. - 1
         slope = slope + s.to(x)*(fn(x + eps*sigma*s.to(x)) - y)/(eps*sigma*probes)
     each = (y - x)**2 - sigma**2 + 2*sigma**2*slope
+    if where is not None: each = each[where]
     return each.mean().item(), each.std().item()/each.numel()**.5
 
 # %% ../nbs/04_pictures/06_evidence.ipynb #04ea305d
@@ -95,7 +97,23 @@ def eight_ways(
     return r.mean(0), r.std(0)
 
 # %% ../nbs/04_pictures/06_evidence.ipynb #e86d38bf
-def _decibel(mse): return f'{-10*np.log10(mse):.1f} dB' if mse > 0 else 'more than can be told'
+def _panels(x, result, dn, e):
+    "Title, image and colours of each panel; brightness of 255 where it has a bar"
+    limit = 3*255*max(e['spread'], 1e-3)
+    return [('noisy', to_array(x.clamp(0, 1)), {}), ('result', to_array(result.clamp(0, 1)), {}),
+            ('residual, of 255', (x - result).mean(1)[0]*255, dict(cmap=DIFF, vmin=-limit, vmax=limit, interpolation='nearest')),
+            ("residual's autocorrelation", autocorrelation(x - result, 5), dict(cmap=DIFF, vmin=-1, vmax=1, extent=(-5.5, 5.5, 5.5, -5.5))),
+            ('spread over eight ways, of 255', eight_ways(dn, x)[1].mean(1)[0]*255, dict(cmap='magma', vmin=0, vmax=None))]
+
+def _words(x, dn, e, given):
+    "The numbers, a line each"
+    s, y, psnr = max(e['sigma'], 1e-4), dn(x), lambda o: -10*np.log10(o)
+    whole = (y > 2*s) & (y < 1 - 2*s) if ((x <= 0) | (x >= 1)).float().mean() > .001 else torch.ones_like(y, dtype=bool)
+    mse, within = sure(dn, x, s, where=whole)
+    known = e['neighbour'] <= .12 and whole.float().mean() > .1 and mse > 2*within
+    return [f"noise: {e['sigma']*255:.1f} of 255, {'as given' if given else 'estimated'}", f"taken away: {e['spread']*255:.1f}, mean {e['mean']*255:+.1f}",
+            f"left in the result: {e['left']*255:.1f}", f"neighbours alike: {e['neighbour']:+.2f}", f"follows edges: {e['detail']:+.2f}", f"PSNR before: {psnr(s**2):.1f} dB",
+            *([f"after: {psnr(mse):.1f} dB ({psnr(mse + 2*within):.1f} to {psnr(mse - 2*within):.1f}),", 'if σ is right and the noise Gaussian'] if known else ['after: cannot be told'])]
 
 def report(
     x,                      # The noisy picture, as for `estimate_sigma`
@@ -109,24 +127,17 @@ def report(
     x = x[(..., *(slice(max(0, (o-largest)//2), (o+largest)//2) for o in x.shape[2:]))]
     result = dn(x)
     e = evidence(x, result, sigma)
-    sigma, r = max(e['sigma'], 1e-4), (x - result).mean(1)[0]
-    mse, within = sure(dn, x, sigma)
-    fig, axs = plt.subplots(2, 3, figsize=(9, 6.6), layout='constrained')
-    limit = 3*max(e['spread'], 1e-3)
-    shown = [('noisy', to_array(x.clamp(0, 1)), {}), ('result', to_array(result.clamp(0, 1)), {}), ('residual', r, dict(cmap=DIFF, vmin=-limit, vmax=limit)),
-             ('autocorrelation of the residual', autocorrelation(x - result, 5), dict(cmap=DIFF, vmin=-1, vmax=1, extent=(-5.5, 5.5, 5.5, -5.5))),
-             ('spread over eight ways', eight_ways(dn, x)[1].mean(1)[0], dict(cmap='magma', vmin=0, vmax=None))]
-    for ax, (title, a, how) in zip(axs.flat, shown):
+    tall = np.clip(x.shape[2]/x.shape[3], .6, 1.3)
+    fig, axs = plt.subplots(2, 3, figsize=(10, 5.6*tall + 1.2), layout='constrained')
+    for ax, (title, a, how) in zip(axs.flat, _panels(x, result, dn, e)):
         im = ax.imshow(a, **(dict(cmap='gray', vmin=0, vmax=1) | how))
         ax.set_title(title, fontsize=10)
-        if how: fig.colorbar(im, ax=ax, shrink=.7)
+        if how: fig.colorbar(im, ax=ax, fraction=.05, aspect=15, shrink=.8)
         if 'extent' in how: ax.set_xlabel('pixels')
         else: ax.set(xticks=[], yticks=[])
-    told = [f"noise: {e['sigma']*255:.1f} of 255", f"residual: {e['spread']*255:.1f}, mean {e['mean']*255:+.1f}", f"left in the result: {e['left']*255:.1f}",
-            f"neighbours: {e['neighbour']:+.2f}, detail: {e['detail']:+.2f}", f"PSNR before: {_decibel(sigma**2)}", f"after, estimated: {_decibel(mse)}", f"({_decibel(mse + 2*within)} to {_decibel(mse - 2*within)})"]
     axs[1, 2].axis('off')
-    axs[1, 2].text(0, 1, '\n'.join(told), va='top', fontsize=10, linespacing=1.6)
-    fig.suptitle(verdict(e), fontsize=11)
+    axs[1, 2].text(0, 1, '\n'.join(_words(x, dn, e, sigma)), va='top', fontsize=10, linespacing=1.5)
+    fig.suptitle(textwrap.fill(verdict(e), 90), fontsize=11)
     if path: _write(fig, path)
     return fig
 

@@ -496,7 +496,7 @@ def _save_report(pic, clean, sigma, path):
     with _DRAWING:
         fig = report(_middle(pic, 512), clean, path, sigma=sigma and sigma/255)
         plt.close(fig)
-    return fig.get_suptitle()
+    return ' '.join(fig.get_suptitle().split())
 
 # %% ../nbs/04_pictures/04_files.ipynb #41dbe572
 def denoise_file(
@@ -514,7 +514,8 @@ def denoise_file(
         result = denoise_picture(pic, dn, sigma, strength, progress)
         if out == '-': sys.__stdout__.buffer.write(encode_picture(result, fmt, quality)); sys.__stdout__.buffer.flush()
         else:
-            if report: said = _save_report(pic, _cleaner(dn, sigma, strength), sigma, report_path(out))
+            if report and min(pic.pixels.shape[:2]) < 16: said = 'too small for a report'
+            elif report: said = _save_report(pic, _cleaner(dn, sigma, strength), sigma, report_path(out))
             write_picture(result, out, quality)          # last: a result that is there says that all of it is done
     except MemoryError as e: raise DenoiseError(f"{source} does not fit into memory; cut it into parts, or clean fewer at a time (--jobs)") from e
     except UsageError: raise
