@@ -131,7 +131,9 @@ def load_image(
     "Read one picture with Pillow, as 8-bit grey or colour"
     from PIL import Image, UnidentifiedImageError
     try:
-        with Image.open(path) as im: a = np.array(im.convert('L' if channels == 1 else 'RGB'))
+        with Image.open(path) as im:
+            if im.mode[0] in 'IF': raise DenoiseError(f"{path} has more than 8 bits (Pillow calls it {im.mode}), and here pictures of 8 bits are read; save it with 8 bits, or read it with read_picture")
+            a = np.array(im.convert('L' if channels == 1 else 'RGB'))
     except FileNotFoundError: raise DenoiseError(f"there is no file {path}; check the name") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as e:
         raise DenoiseError(f"{path} cannot be read as an image ({e}); expected a whole PNG, JPEG, TIFF, BMP or WebP file") from e

@@ -108,12 +108,15 @@ def _panels(x, result, dn, e):
 def _words(x, dn, e, given):
     "The numbers, a line each"
     s, y, psnr = max(e['sigma'], 1e-4), dn(x), lambda o: -10*np.log10(o)
-    whole = (y > 2*s) & (y < 1 - 2*s) if ((x <= 0) | (x >= 1)).float().mean() > .001 else torch.ones_like(y, dtype=bool)
-    mse, within = sure(dn, x, s, where=whole)
-    known = e['neighbour'] <= .12 and whole.float().mean() > .1 and mse > 2*within
+    clipped = ((x == 0) | (x == 1)).float().mean() > .001
+    whole = (y > 2*s) & (y < 1 - 2*s) if clipped else torch.ones_like(y, dtype=bool)
+    mse, error = sure(dn, x, s, where=whole)
+    within = 2*error + (0 if given else 2*.04*s**2)                   # an estimated sigma may be 4 % off
+    after = f'{psnr(mse + within):.1f} to {psnr(mse - within):.1f} dB' if mse > within else f'at least {psnr(mse + within):.1f} dB' if mse > -within else ''
+    known = after and e['neighbour'] <= .12 and whole.float().mean() > .1
     return [f"noise: {e['sigma']*255:.1f} of 255, {'as given' if given else 'estimated'}", f"taken away: {e['spread']*255:.1f}, mean {e['mean']*255:+.1f}",
             f"left in the result: {e['left']*255:.1f}", f"neighbours alike: {e['neighbour']:+.2f}", f"follows edges: {e['detail']:+.2f}", f"PSNR before: {psnr(s**2):.1f} dB",
-            *([f"after: {psnr(mse):.1f} dB ({psnr(mse + 2*within):.1f} to {psnr(mse - 2*within):.1f}),", 'if σ is right and the noise Gaussian'] if known else ['after: cannot be told'])]
+            *([f'after: {after},', f"if the noise is Gaussian{'; without what is clipped' if clipped else ''}"] if known else ['after: cannot be told'])]
 
 def report(
     x,                      # The noisy picture, as for `estimate_sigma`

@@ -243,7 +243,7 @@ def read_picture(
     except OSError as e: raise DenoiseError(f"{name} cannot be opened ({e.strerror}); check what it is and who may read it") from e
     with f:
         try: pic = _read(f, max_megapixels)
-        except DenoiseError as e: raise DenoiseError(f"{name} is not cleaned: {e}") from e
+        except DenoiseError as e: raise DenoiseError(f"{name} cannot be read: {e}") from e
         except UnidentifiedImageError: raise DenoiseError(f"{name} is not a picture; {_EXPECTED}") from None
         except MemoryError as e: raise DenoiseError(f"{name} does not fit into memory; cut it into parts") from e
         except _BROKEN as e: raise DenoiseError(f"{name} is damaged or cut short ({str(e).strip(chr(10)) or type(e).__name__}); {_EXPECTED}") from e
@@ -360,9 +360,10 @@ def _factor(card, sigma):
     lo, hi = trained_range(card)
     return min(max(sigma, lo), hi)/sigma
 
-def _unit(pic):
+def _unit(pic, white=None):
     "Where black and white lie, to scale the pixels to 0 and 1"
     a = pic.pixels
+    if white is not None: return 0., number(white, 'white', 1e-6)
     if a.dtype.kind != 'f': return 0., 2.**pic.bits - 1
     if bad := a.size - np.isfinite(a).sum(): raise DenoiseError(f"{bad:,} of its values are NaN or infinite; replace them first, for example by numpy.nan_to_num")
     lo, hi = (float(o) for o in np.percentile(a, (.1, 99.9)))
@@ -379,12 +380,14 @@ def denoise_picture(
     dn,                     # From `load_denoiser`
     sigma:float=None,       # Standard deviation of the noise of 255, if you know it and it is beyond the network's training
     strength:float=1.,      # 0 gives the picture as it is, 1 the network's result, and what is between is a blend
-    progress:bool=False     # Show a progress bar?
+    progress:bool=False,    # Show a progress bar?
+    white:float=None        # Value of white; by default that of the captures that the network was taught by, or of as many bits as are in use, or for floats 1 or their own range
 ) -> Picture:
     "Clean a picture; what is not pixels stays as it is"
     number(strength, 'strength', 0, 1)
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
-    a, (lo, hi) = pic.pixels, _unit(pic)
+    if white is None and pic.pixels.dtype == np.uint16: white = dn.card.get('record', {}).get('white')
+    a, (lo, hi) = pic.pixels, _unit(pic, white)
     if a.dtype.kind == 'u' and _factor(dn.card, sigma) == 1: return replace(pic, pixels=dn(a, strength, progress, hi))      # tile by tile, without a whole picture of floats
     x = ((a - np.float32(lo))/np.float32(hi - lo)).astype(np.float32)
     y = _cleaner(dn, sigma, strength)(x, progress=progress)*(hi - lo) + lo

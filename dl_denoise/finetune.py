@@ -9,27 +9,29 @@ __all__ = ['check_pairs', 'pair_mse', 'FrozenNorms', 'train_pairs']
 from pathlib import Path
 from fastai.basics import Callback, set_seed
 from skimage.registration import phase_cross_correlation
+import torch
 from torch import nn
 from .core import DenoiseError, UsageError
 from .inference import Denoiser, load_denoiser, save_denoiser
 from .learner import denoise_learner, train
 from .ledger import surroundings
 from .models.blocks import n_params
-from .pairs import capture_dls, read_captures
+from .pairs import capture_dls, read_captures, same_scenes
 
 # %% ../nbs/04_pictures/07_captures.ipynb #58c806d9
 def check_pairs(
-    scenes,             # Tensors `[2,C,H,W]`, uint8, as `read_captures` gives them
+    scenes,             # Tensors `[2,C,H,W]`, as `read_captures` gives them
     names=None          # For the messages
 ) -> list:              # Warnings, in words
     "Look for pairs that do not lie on each other, and for exposures that differ"
     told = []
     for i, s in enumerate(scenes):
         name = names[i] if names else f'pair {i}'
-        a, b = (o.float().mean(0) for o in s)
+        a, b = ((o.float() if o.dtype == torch.uint8 else o*255).mean(0) for o in s)
         shift, *_ = phase_cross_correlation((a - a.mean()).numpy(), (b - b.mean()).numpy(), upsample_factor=10)
         moved = b.roll([round(o) for o in shift.tolist()], (0, 1))
-        if abs(shift).max() > .5 and (a - moved).pow(2).mean() < .95*(a - b).pow(2).mean():      # in noise a peak alone means little
+        chance = max(.05, 5/a.numel()**.5)                                                       # the best of all shifts of mere noise gains less
+        if abs(shift).max() > .5 and (a - moved).pow(2).mean() < (1 - chance)*(a - b).pow(2).mean():
             told.append(f'{name}: the second capture is shifted by {abs(shift).max():.1f} pixels; use a stand, or align the two')
         if abs(a.mean() - b.mean()) > 2 + .05*(a.mean() + b.mean()): told.append(f'{name}: one capture is brighter than the other ({a.mean():.1f} and {b.mean():.1f} of 255); use the same exposure')
     return told
@@ -70,7 +72,7 @@ def train_pairs(
     path = Path(out)/f'{name}.json'
     if path.exists(): raise UsageError(f"{path} is there already and was left as it is; choose another name or folder")
     old = load_denoiser(start, device)
-    told = check_pairs(read_captures(a, b, channels=old.channels))
+    told = check_pairs(read_captures(a, b, channels=old.channels), [p[0].name for p in same_scenes((a, b))])
     if told: raise DenoiseError(f"{len(told)} of the pairs do not fit. {'; '.join(told[:3])}")
     set_seed(seed)
     dls = capture_dls(a, b, size=size, channels=old.channels, bs=bs, seed=seed, device=old.device)
@@ -88,5 +90,5 @@ def _keep(new, old, name, out, learn, told):
     dls, card = learn.dls, old.card
     record = dict(**surroundings(new.device), experiment='pairs', model=card['architecture'], parameters=n_params(new.model), data='held-out pairs', start=card['name'],
                   images=dict(train=len(dls.train.images), valid=len(dls.valid.images), test=0), trained_on='captured pairs', noise='captured', target='noisy',
-                  loss=str(learn.loss_func), precision=learn.precision, seconds=learn.seconds, **told)
+                  loss=str(learn.loss_func), white=dls.white, precision=learn.precision, seconds=learn.seconds, **told)
     return load_denoiser(save_denoiser(new.model, name, card['architecture'], record, out, **card['arguments']), new.device), record

@@ -13,7 +13,6 @@ from fastprogress import progress_bar
 from safetensors.torch import load_file, save
 from torch import nn, Tensor
 from .core import DenoiseError, WEIGHTS, atomic, file_hash, find_card, number, save_json
-from .data import load_image
 from .large import Runner, grid_step, reach, windows
 from .metrics import score
 from .models.blocks import create_model
@@ -102,8 +101,11 @@ def __call__(self:Denoiser,
     "Denoise one image or a batch; the same input gives the same output"
     from PIL import Image
     if isinstance(x, (str, Path)):
-        x = load_image(x, 3)
-        x = Image.fromarray((x[0] if (x == x[:1]).all() else x.permute(1, 2, 0)).numpy())
+        from dl_denoise.files import denoise_picture, read_picture
+        pic = read_picture(x)
+        if pic.channels == 3 and pic.pixels.dtype != np.uint8: raise DenoiseError(f"{x} is {pic!r}, and Pillow has no such pictures; use denoise_picture(read_picture(path), denoiser), which has")
+        a = denoise_picture(pic, self, strength=strength, progress=progress, white=white).pixels
+        return Image.fromarray(a.astype(np.float32) if a.dtype.kind == 'f' else a)
     if isinstance(x, Image.Image):
         if not x.mode.startswith(('I;16', 'F')): x = x.convert('L' if x.mode in ('1', 'L', 'LA') else 'RGB')
         return Image.fromarray(self(np.asarray(x), strength, progress, white))

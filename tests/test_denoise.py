@@ -36,7 +36,7 @@ def test_past_a_bad_file(folder, jobs):
     r = run('denoise', 'in', '--out', 'out', '--jobs', jobs, cwd=folder)
     assert r.returncode == 1 and 'Traceback' not in r.stderr
     head, *lines = r.stderr.strip().splitlines()
-    assert '2 of 5 pictures could not be cleaned, 3 are done' in head and {'bad.jpg', 'worse.png'} == {os.path.basename(o.split(' is ')[0]) for o in lines}
+    assert '2 of 5 pictures could not be cleaned, 3 are done' in head and {'bad.jpg', 'worse.png'} == {os.path.basename(o.split()[0]) for o in lines}
     assert len([p for p in (folder/'out').rglob('*') if p.is_file()]) == 3
 
 def test_standard_input_and_output(folder):

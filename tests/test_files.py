@@ -134,6 +134,10 @@ def test_bits_in_use():
     for sigma in (None, 102):
         assert np.abs(denoise_picture(p, blur(model=Sees()), sigma=sigma).pixels.astype(int) - a).max() <= 1
     assert seen == pytest.approx([1, .75])                                                       # shrunk to half, about middle grey
+    taught = blur(model=Sees())
+    taught.card['record']['white'] = 4095                                                        # by captures of twelve bits
+    denoise_picture(Picture(a//4), taught); denoise_picture(Picture(a//4), taught, white=1023)
+    assert seen[2:] == pytest.approx([.25, 1], rel=.01)
     assert Picture(a*16).bits == 16 and Picture((a//16).astype(np.uint8)).bits == 8 and Picture(np.zeros((2, 2), np.uint16)).bits == 8
     assert 'in use' not in repr(Picture(a*16))
 

@@ -29,6 +29,17 @@ def test_trains(folders, tmp_path):
     again = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--name', 'cam')
     assert again.returncode == 2 and 'left as it is' in again.stderr
 
+def test_twelve_bits(folders, tmp_path):
+    "What eight bits cannot tell apart: captures of a microscope, in files of sixteen"
+    rng = np.random.default_rng(0)
+    for f in 'AB':
+        (tmp_path/f).mkdir()
+        for i in range(3): Image.fromarray((3000 + 40*rng.standard_normal((48, 48)) + 10*i).astype(np.uint16)).save(tmp_path/f/f'{i}.tif')
+    done = run('--pairs', tmp_path/'A', tmp_path/'B', '--out', tmp_path/'o', '--epochs', 1, '--size', 24)
+    assert done.returncode == 0, done.stderr
+    r = load_denoiser(tmp_path/'o'/'mine.json', device='cpu').card['record']
+    assert r['white'] == 4095 and abs(r['noise_variance']/(40/4095)**2 - 1) < .1
+
 @pytest.mark.parametrize('args,code,says', [
     ([], 2, 'needs two folders, got 0'),
     (['--pairs', 'A'], 2, 'needs two folders, got 1'),
