@@ -131,6 +131,7 @@ def models(
     for name, c in cards().items():
         r = c['record']
         print(f"{name:{width}} {r['parameters']:>9,} parameters   trained on {training_of(r)}   test MSE {r['mse']:.5f} on {r['data']}")
+    print('\nWhat they were trained on:', *dict.fromkeys(c['training_data'] for c in cards().values()), sep='\n  ')
 
 @command
 def evaluate(
@@ -161,7 +162,7 @@ def denoise(
     inputs:list,              # pictures, folders, patterns such as 'scans/*.tif', or - for standard input
     out:str=None,             # folder for the results, or the file of a single one, or - for standard output
     model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey, as the picture asks for)
-    sigma:float=None,         # standard deviation of the noise, of 255, if it is stronger than the denoiser was trained for
+    sigma:float=None,         # standard deviation of the noise, of 255, if you know it: for the report, and where it is stronger than the denoiser was trained for
     strength:float=1.,        # 0 leaves the picture, 1 is the denoiser's result
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png
     jobs:int=1,               # pictures at the same time

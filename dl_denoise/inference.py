@@ -12,7 +12,7 @@ from fastcore.basics import patch
 from fastprogress import progress_bar
 from safetensors.torch import load_file, save
 from torch import nn, Tensor
-from .core import DenoiseError, WEIGHTS, atomic, file_hash, find_card, number, save_json
+from .core import DATA_TERMS, DenoiseError, WEIGHTS, atomic, file_hash, find_card, number, save_json
 from .large import Runner, grid_step, reach, windows
 from .metrics import score
 from .models.blocks import create_model
@@ -127,7 +127,7 @@ def save_denoiser(
     state = {k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
     with atomic(path, 'wb') as f: f.write(save(state))
     save_json(dict(name=name, architecture=architecture, arguments=kwargs, channels=kwargs.get('channels', 1), file=path.name,
-                   hash=file_hash(path), licence='Apache-2.0', record=record), path.with_suffix('.json'))
+                   hash=file_hash(path), licence='Apache-2.0', training_data=DATA_TERMS.get(record.get('trained_on', record.get('data'))), record=record), path.with_suffix('.json'))
     return path
 
 def load_denoiser(
