@@ -105,9 +105,9 @@ def _panels(x, result, dn, e):
             ("residual's autocorrelation", autocorrelation(x - result, 5), dict(cmap=DIFF, vmin=-1, vmax=1, extent=(-5.5, 5.5, 5.5, -5.5))),
             ('spread over eight ways, of 255', eight_ways(dn, x)[1].mean(1)[0]*255, dict(cmap='magma', vmin=0, vmax=None))]
 
-def _words(x, dn, e, given):
+def _words(x, y, dn, e, given):
     "The numbers, a line each"
-    s, y, psnr = max(e['sigma'], 1e-4), dn(x), lambda o: -10*np.log10(o)
+    s, psnr = max(e['sigma'], 1e-4), lambda o: -10*np.log10(o)
     clipped = ((x == 0) | (x == 1)).float().mean() > .001
     whole = (y > 2*s) & (y < 1 - 2*s) if clipped else torch.ones_like(y, dtype=bool)
     mse, error = sure(dn, x, s, where=whole)
@@ -139,7 +139,7 @@ def report(
         if 'extent' in how: ax.set_xlabel('pixels')
         else: ax.set(xticks=[], yticks=[])
     axs[1, 2].axis('off')
-    axs[1, 2].text(0, 1, '\n'.join(_words(x, dn, e, sigma)), va='top', fontsize=10, linespacing=1.5)
+    axs[1, 2].text(0, 1, '\n'.join(_words(x, result, dn, e, sigma)), va='top', fontsize=10, linespacing=1.5)
     fig.suptitle(textwrap.fill(verdict(e), 90), fontsize=11)
     if path: _write(fig, path)
     return fig

@@ -208,7 +208,7 @@ def _told(im):
                       xmp=xmp and re.sub(rb'(tiff:Orientation(?:="|>))\d', rb'\g<1>1', xmp), dpi=dpi and tuple(map(float, dpi)), text=text)
 
 # %% ../nbs/04_pictures/04_files.ipynb #9a198482
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error, AttributeError, RuntimeError)
+_BROKEN = (OSError, SyntaxError, ValueError, ArithmeticError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error, AttributeError, RuntimeError)
 
 def _read(f, limit):
     "A `Picture` from an open file"

@@ -171,6 +171,19 @@ def test_fault(name, tmp_path):
     with pytest.raises(DenoiseError): denoise_files([(tmp_path/'a.png', tmp_path/'out'/'a.png')])
     assert (tmp_path/'a.png').read_bytes() == data and not [*(tmp_path/'out').glob('*')]
 
+def test_damaged_anywhere():
+    "Bytes changed or cut off at random: a picture or one line, never another error"
+    a, told = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), 0
+    whole = [saved(Image.fromarray(a), f) for f in ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF')] + [tiff(a, compression='zlib', photometric='rgb'), tiff(a[...,0].astype(np.float32))]
+    for data in whole:
+        for _ in range(60):
+            bad = bytearray(data)
+            for i in rng.integers(0, min(300, len(bad)), 4): bad[i] = rng.integers(256)
+            if rng.random() < .2: bad = bad[:rng.integers(len(bad))]
+            try: repr(read_picture(bytes(bad)))
+            except DenoiseError as e: told += '\n' not in str(e)
+    assert 150 < told < 420
+
 def test_huge_is_measured_before_it_is_unpacked(monkeypatch):
     need, free = room((20_000, 20_000))
     assert need > 20_000**2*3 and (free is None or free > 0)
