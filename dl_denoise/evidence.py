@@ -118,6 +118,7 @@ def _words(x, y, dn, e, given):
             f"left in the result: {e['left']*255:.1f}", f"neighbours alike: {e['neighbour']:+.2f}", f"follows edges: {e['detail']:+.2f}", f"PSNR before: {psnr(s**2):.1f} dB",
             *([f'after: {after},', f"if the noise is Gaussian{'; without what is clipped' if clipped else ''}"] if known else ['after: cannot be told'])]
 
+# %% ../nbs/04_pictures/06_evidence.ipynb #e86d38c0
 def report(
     x,                      # The noisy picture, as for `estimate_sigma`
     dn,                     # A denoiser of float tensors `[B,C,H,W]`
