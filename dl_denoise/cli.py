@@ -164,6 +164,7 @@ def denoise(
     model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey, as the picture asks for)
     sigma:float=None,         # standard deviation of the noise, of 255, if you know it: for the report, and where it is stronger than the denoiser was trained for
     strength:float=1.,        # 0 leaves the picture, 1 is the denoiser's result
+    poisson:bool=False,       # noise that grows with the brightness, as where photons are few
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png
     jobs:int=1,               # pictures at the same time
     quality:int=None,         # 1 to 100, for JPEG (95) and WebP (lossless)
@@ -175,6 +176,7 @@ def denoise(
     "Clean pictures of your own. Example: dl_denoise denoise photos --out clean"
     number(strength, 'strength', 0, 1); number(max_megapixels, '--max-megapixels', .001); _whole(jobs, '--jobs'); _whole(quality, '--quality')
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
+    if poisson and sigma is not None: raise UsageError("--sigma is the strength of even noise, and --poisson finds out by itself how the noise grows; give one of the two")
     if quality and quality > 100: raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
     if out is None: raise UsageError("where should the results go? Give a folder or a file: -o OUT; see dl_denoise denoise --help")
     if overwrite and resume: raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one of the two")
@@ -186,7 +188,7 @@ def denoise(
     from dl_denoise.files import denoise_files, plan
     pairs, told = plan(inputs, out, report), sys.stderr if out == '-' else sys.stdout
     def say(line): print(line, file=told, flush=True)
-    n = denoise_files(pairs, jobs, overwrite, resume, say, model=model, sigma=sigma, strength=strength, quality=quality, report=report, max_megapixels=max_megapixels)
+    n = denoise_files(pairs, jobs, overwrite, resume, say, model=model, sigma=sigma, strength=strength, poisson=poisson, quality=quality, report=report, max_megapixels=max_megapixels)
     if len(pairs) > 1: say(f'{n} picture{"s"*(n != 1)} cleaned; the results are in {out}')
 
 # %% ../nbs/05_play/01_cli.ipynb #traincd1

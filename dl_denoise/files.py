@@ -354,6 +354,10 @@ def trained_range(
     lo, hi = (float(s[1]), float(s[2] or s[1])) if s else (0., 1.)
     return lo*255, hi*255
 
+def _white(pic, dn):
+    "White of the captures that a network was taught by, if they had as many bits as the picture"
+    return dn.card.get('record', {}).get('white') if pic.pixels.dtype == np.uint16 else None
+
 def _factor(card, sigma):
     "By how much to scale a picture with noise `sigma` of 255 for a network to know it"
     if not sigma: return 1.
@@ -370,10 +374,15 @@ def _unit(pic, white=None):
     return (0., 1.) if lo >= -1 and hi <= 2 else (lo, max(hi, lo + 1e-12))
 
 # %% ../nbs/04_pictures/04_files.ipynb #2da3e6da
-def _cleaner(dn, sigma, strength):
+def _cleaner(dn, sigma, strength, poisson=None):
     "A function that cleans floats from 0 to 1, array or tensor, with noise that is brought within the network's training"
     k = _factor(dn.card, sigma)
-    return lambda x, **kwargs: (dn(.5 + k*(x - .5), strength, **kwargs) - .5)/k + .5
+    if not poisson: return lambda x, **kwargs: (dn(.5 + k*(x - .5), strength, **kwargs) - .5)/k + .5
+    from dl_denoise.sigma import denoise_poisson
+    def clean(x, **kwargs):
+        y = denoise_poisson(dn, x, *poisson)
+        return x + strength*((y[0].permute(1, 2, 0).numpy().reshape(x.shape) if isinstance(x, np.ndarray) else y) - x)
+    return clean
 
 def denoise_picture(
     pic:Picture,
@@ -381,16 +390,16 @@ def denoise_picture(
     sigma:float=None,       # Standard deviation of the noise of 255, if you know it and it is beyond the network's training
     strength:float=1.,      # 0 gives the picture as it is, 1 the network's result, and what is between is a blend
     progress:bool=False,    # Show a progress bar?
-    white:float=None        # Value of white; by default that of the captures that the network was taught by, or of as many bits as are in use, or for floats 1 or their own range
+    white:float=None,       # Value of white; by default that of the captures that the network was taught by, or of as many bits as are in use, or for floats 1 or their own range
+    poisson:tuple=None      # Gain and read variance, from `estimate_poisson`, of noise that grows with the brightness
 ) -> Picture:
     "Clean a picture; what is not pixels stays as it is"
     number(strength, 'strength', 0, 1)
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
-    if white is None and pic.pixels.dtype == np.uint16: white = dn.card.get('record', {}).get('white')
-    a, (lo, hi) = pic.pixels, _unit(pic, white)
-    if a.dtype.kind == 'u' and _factor(dn.card, sigma) == 1: return replace(pic, pixels=dn(a, strength, progress, hi))      # tile by tile, without a whole picture of floats
+    a, (lo, hi) = pic.pixels, _unit(pic, white or _white(pic, dn))
+    if a.dtype.kind == 'u' and _factor(dn.card, sigma) == 1 and not poisson: return replace(pic, pixels=dn(a, strength, progress, hi))      # tile by tile, without a whole picture of floats
     x = ((a - np.float32(lo))/np.float32(hi - lo)).astype(np.float32)
-    y = _cleaner(dn, sigma, strength)(x, progress=progress)*(hi - lo) + lo
+    y = _cleaner(dn, sigma, strength, poisson)(x, progress=progress)*(hi - lo) + lo
     return replace(pic, pixels=y.astype(a.dtype) if a.dtype.kind == 'f' else np.clip(np.round(y), 0, hi).astype(a.dtype))
 
 def denoiser_for(
@@ -476,28 +485,34 @@ def _left(pairs, overwrite, resume):
     if there and not (overwrite or resume): raise UsageError(f"{there[0]}{f' and {len(there)-1} more are' if there[1:] else ' is'} there already; --resume keeps what is there, --overwrite replaces it")
     return [p for p in pairs if overwrite or p[1] not in there], 0 if overwrite else len(there)
 
-def _middle(pic, n):
+def _middle(pic, n, white):
     "At most n×n pixels from the middle of a picture, as floats from 0 to 1"
-    lo, hi = _unit(pic)
+    lo, hi = _unit(pic, white)
     r, c = (slice(max(0, (o-n)//2), (o+n)//2) for o in pic.pixels.shape[:2])
     return (pic.pixels[r, c].astype(np.float32) - lo)/(hi - lo)
 
-def _noise_level(pic):
-    "The noise of a picture on the scale 0 to 255, estimated"
-    from dl_denoise.sigma import estimate_sigma
-    x = _middle(pic, 1024)
-    if min(x.shape[:2]) < 8: return None
-    with np.errstate(all='ignore'): s = estimate_sigma(x)*255
-    return s if np.isfinite(s) else None
+def _noise(pic, white, poisson):
+    "The noise of a picture in words, and gain and read variance if those are asked for"
+    from dl_denoise.sigma import estimate_poisson, estimate_sigma
+    x = _middle(pic, 1024, white)
+    if poisson:
+        a, b = estimate_poisson(x)
+        grows = f'of about {1/a:,.0f} photons at white' if a > 1e-6 else 'that does not grow with the brightness'
+        return f'noise {grows}, and {255*b**.5:.0f} of 255', (a, b)
+    if min(x.shape[:2]) < 8: return 'too small to tell its noise', None
+    return f'noise about {255*estimate_sigma(x):.0f} of 255', None
 
 _DRAWING = Lock()      # matplotlib draws one figure at a time
 
-def _save_report(pic, clean, sigma, path):
-    "Write the figure that shows whether it worked; its verdict"
+def _save_report(x, dn, sigma, strength, poisson, path):
+    "Write the figure that shows whether it worked, where noise grows with the brightness on the scale that makes it even; its verdict"
     import matplotlib.pyplot as plt
     from dl_denoise.evidence import report
+    from dl_denoise.sigma import even_noise
+    s, clean = sigma and sigma/255, _cleaner(dn, sigma, strength)
+    if poisson and poisson[0] > 1e-6: x = even_noise(x, *poisson)[0]
     with _DRAWING:
-        fig = report(_middle(pic, 512), clean, path, sigma=sigma and sigma/255)
+        fig = report(x, clean, path, s)
         plt.close(fig)
     return ' '.join(fig.get_suptitle().split())
 
@@ -505,7 +520,7 @@ def _save_report(pic, clean, sigma, path):
 def denoise_file(
     source, out,                        # Paths, or '-'
     loaded,                             # A function that gives the denoiser of a name
-    model:str=None, sigma:float=None, strength:float=1., quality:int=None, report:bool=False, max_megapixels:float=MEGAPIXELS, progress:bool=False
+    model:str=None, sigma:float=None, strength:float=1., poisson:bool=False, quality:int=None, report:bool=False, max_megapixels:float=MEGAPIXELS, progress:bool=False
 ) -> str:                               # What was done, in a line
     "Clean one file; an error leaves no result"
     data = sys.stdin.buffer.read() if source == '-' else None
@@ -513,17 +528,18 @@ def denoise_file(
     fmt = format_of(out) if out != '-' else pic.format if pic.format in _DEPTHS else 'PNG'
     try:
         _check_holds(pic, fmt)
-        dn, level, said = loaded(denoiser_for(pic, model)), _noise_level(pic), ''
-        result = denoise_picture(pic, dn, sigma, strength, progress)
+        dn, said = loaded(denoiser_for(pic, model)), ''
+        white = _white(pic, dn)
+        noise, poisson = _noise(pic, white, poisson)
+        result = denoise_picture(pic, dn, sigma, strength, progress, white, poisson)
         if out == '-': sys.__stdout__.buffer.write(encode_picture(result, fmt, quality)); sys.__stdout__.buffer.flush()
         else:
             if report and min(pic.pixels.shape[:2]) < 16: said = 'too small for a report'
-            elif report: said = _save_report(pic, _cleaner(dn, sigma, strength), sigma, report_path(out))
+            elif report: said = _save_report(_middle(pic, 512, white), dn, sigma, strength, poisson, report_path(out))
             write_picture(result, out, quality)          # last: a result that is there says that all of it is done
     except MemoryError as e: raise DenoiseError(f"{source} does not fit into memory; cut it into parts, or clean fewer at a time (--jobs)") from e
     except UsageError: raise
     except DenoiseError as e: raise DenoiseError(f"{source} is not cleaned: {e}") from e
-    noise = 'too small to tell its noise' if level is None else f'noise about {level:.0f} of 255'
     return '\n'.join([f'{source} -> {out}: {pic}, {noise}', *(f'  {o}' for o in [*pic.notes, said] if o)])
 
 def _loader():
@@ -556,7 +572,7 @@ def denoise_files(
     overwrite:bool=False,       # Replace results that are there?
     resume:bool=False,          # Keep results that are there, and do the others?
     say=None,                   # Gets a line for each picture
-    **kwargs                    # model, sigma, strength, quality, report, max_megapixels: as for `denoise_file`
+    **kwargs                    # model, sigma, strength, poisson, quality, report, max_megapixels: as for `denoise_file`
 ) -> int:                       # How many were cleaned
     "Clean files; past a bad one the others go on, and the error comes at the end"
     from fastprogress import progress_bar

@@ -51,7 +51,7 @@ def test_standard_input_and_output(folder):
     (['no', '-o', 'out'], 'there is no file or folder no'), (['in', '-o', '-'], 'takes one picture'), (['-', '-o', 'out'], 'result.png'), (['in', '-o', 'out', '--strength', '1.5'], 'strength'),
     (['in', '-o', 'out', '--sigma', '-3'], 'sigma'), (['in', '-o', 'out', '--jobs', '0'], '--jobs'), (['in', '-o', 'out', '--quality', '101'], '--quality'),
     (['in', '-o', 'out', '--model', 'foto-grey'], "did you mean 'photo-grey'"), (['in/a.png', '-o', 'a.xyz'], '.png, .jpg'), (['in', '-o', 'out', '--resume', '--overwrite'], 'one of the two'),
-    (['in', '-o', 'out', '--strenght', '1'], "did you mean '--strength'")])
+    (['in', '-o', 'out', '--poisson', '--sigma', '9'], 'one of the two'), (['in', '-o', 'out', '--strenght', '1'], "did you mean '--strength'")])
 def test_wrong_words(folder, args, words):
     failed(run('denoise', *args, cwd=folder), 2, words)
     assert [p.name for p in folder.iterdir()] == ['in']
@@ -75,6 +75,17 @@ def test_sigma_beyond_the_training(folder):
         assert r.returncode == 0, r.stderr
         e[name] = np.mean((read_picture(folder/f'{name}.tif').pixels.clip(0, 1) - y)**2)
     assert e['told'] < e['blind']*.9, e
+
+def test_few_photons(folder):
+    "Eight photons at white in a file of counts: through the square root it is cleaner"
+    y = skimage.data.camera()[60:188, 150:278]/255
+    write_picture(Picture((8*4*rng.poisson(8*y)).astype(np.uint16)), folder/'x.tif')          # a detector with a gain of 32
+    e = {}
+    for name, args in dict(plain=[], poisson=['--poisson', '--report']).items():
+        r = run('denoise', 'x.tif', '-o', f'{name}.tif', *args, cwd=folder)
+        assert r.returncode == 0, r.stderr
+        e[name] = np.mean((read_picture(folder/f'{name}.tif').pixels/256. - y)**2)
+    assert 'photons at white' in r.stdout and e['poisson'] < e['plain']*.9, (r.stdout, e)
 
 def test_limit(folder):
     failed(run('denoise', 'in/a.png', '-o', 'out', '--max-megapixels', '.001', cwd=folder), 1, 'the limit is 0.001', '--max-megapixels')
