@@ -26,6 +26,25 @@ def test_verdict_on_photographs(dn, photos):
     assert sum('looks like noise' in o for o in said) >= 4, said
     assert all('noise is left' in verdict(evidence(x, x)) for x,_ in photos)
 
+def test_weak_noise(dn, photos):
+    "Texture is taken neither for noise nor for noise that is left; but the first of the five is texture all over"
+    clean, g = [y for _,y in photos], torch.Generator().manual_seed(1)
+    weak = [GaussianNoise(5/255)(y, g) for y in clean]
+    assert sum('hardly any noise' in verdict(evidence(y, dn(y))) for y in clean) == 4
+    assert sum('looks like noise' in verdict(evidence(x, dn(x))) for x in weak) >= 4
+    assert sum(abs(estimate_sigma(x)*255 - 5) < .5 for x in weak) >= 4 and all(abs(estimate_sigma(x)/S - 1) < .05 for x,_ in photos)
+
+def test_sure_without_what_is_clipped(dn, photos):
+    "As files have it: rounded to 8 bits and clipped"
+    rows = []
+    for x, y in photos:
+        x = (x.clamp(0, 1)*255).round()/255
+        r = dn(x)
+        inside = (r > 2*S) & (r < 1 - 2*S)
+        rows.append((sure(dn, x, S, where=inside)[0], (r - y)[inside].pow(2).mean().item()))
+    told, true = map(sum, zip(*rows))
+    assert abs(told/true - 1) < .1
+
 def test_repeats(dn):
     x = torch.rand(1, 1, 40, 50, generator=torch.Generator().manual_seed(0))
     assert sure(dn, x, S) == sure(dn, x, S) != sure(dn, x, S, seed=1)
