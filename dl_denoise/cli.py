@@ -162,7 +162,7 @@ def denoise(
     inputs:list,              # pictures, folders, patterns such as 'scans/*.tif', or - for standard input
     out:str=None,             # folder for the results, or the file of a single one, or - for standard output
     model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey, as the picture asks for)
-    sigma:float=None,         # standard deviation of the noise, of 255, if you know it: for the report, and where it is stronger than the denoiser was trained for
+    sigma:float=None,         # standard deviation of the noise, of 255, if you know it (estimated); it counts where it is stronger than the denoiser was trained for, and in the report
     strength:float=1.,        # 0 leaves the picture, 1 is the denoiser's result
     poisson:bool=False,       # noise that grows with the brightness, as where photons are few
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png

@@ -491,28 +491,30 @@ def _middle(pic, n, white):
     r, c = (slice(max(0, (o-n)//2), (o+n)//2) for o in pic.pixels.shape[:2])
     return (pic.pixels[r, c].astype(np.float32) - lo)/(hi - lo)
 
-def _noise(pic, white, poisson):
-    "The noise of a picture in words, and gain and read variance if those are asked for"
-    from dl_denoise.sigma import estimate_poisson, estimate_sigma
-    x = _middle(pic, 1024, white)
-    if poisson:
-        a, b = estimate_poisson(x)
-        grows = f'of about {1/a:,.0f} photons at white' if a > 1e-6 else 'that does not grow with the brightness'
-        return f'noise {grows}, and {255*b**.5:.0f} of 255', (a, b)
-    if min(x.shape[:2]) < 8: return 'too small to tell its noise', None
-    return f'noise about {255*estimate_sigma(x):.0f} of 255', None
+def _poisson_noise(x):
+    "Gain and read variance, and the same in words"
+    from dl_denoise.sigma import estimate_poisson
+    a, b = estimate_poisson(x)
+    grows = f'of about {1/a:,.0f} photons at white' if a > 1e-6 else 'that does not grow with the brightness'
+    return (a, b), f'noise {grows}, and {255*b**.5:.0f} of 255'
+
+def _even_noise(x, highest=float('inf')):
+    "The standard deviation of the noise, of 255, if it is stronger than a network knows; and what there is in words"
+    from dl_denoise.sigma import estimate_sigma
+    if min(x.shape[:2]) < 8: return None, 'too small to tell its noise'
+    level = 255*estimate_sigma(x)
+    return (level if level > highest else None), f"noise about {level:.0f} of 255{f', brought down to {highest:.0f}, which the network knows' if level > highest else ''}"
 
 _DRAWING = Lock()      # matplotlib draws one figure at a time
 
-def _save_report(x, dn, sigma, strength, poisson, path):
+def _save_report(x, clean, sigma, poisson, path):
     "Write the figure that shows whether it worked, where noise grows with the brightness on the scale that makes it even; its verdict"
     import matplotlib.pyplot as plt
     from dl_denoise.evidence import report
     from dl_denoise.sigma import even_noise
-    s, clean = sigma and sigma/255, _cleaner(dn, sigma, strength)
     if poisson and poisson[0] > 1e-6: x = even_noise(x, *poisson)[0]
     with _DRAWING:
-        fig = report(x, clean, path, s)
+        fig = report(x, clean, path, sigma and sigma/255)
         plt.close(fig)
     return ' '.join(fig.get_suptitle().split())
 
@@ -530,12 +532,15 @@ def denoise_file(
         _check_holds(pic, fmt)
         dn, said = loaded(denoiser_for(pic, model)), ''
         white = _white(pic, dn)
-        noise, poisson = _noise(pic, white, poisson)
-        result = denoise_picture(pic, dn, sigma, strength, progress, white, poisson)
+        x, strong = _middle(pic, 1024, white), sigma
+        if poisson: poisson, noise = _poisson_noise(x)
+        elif sigma: _, noise = _even_noise(x)
+        else: strong, noise = _even_noise(x, trained_range(dn.card)[1])
+        result = denoise_picture(pic, dn, strong, strength, progress, white, poisson)
         if out == '-': sys.__stdout__.buffer.write(encode_picture(result, fmt, quality)); sys.__stdout__.buffer.flush()
         else:
             if report and min(pic.pixels.shape[:2]) < 16: said = 'too small for a report'
-            elif report: said = _save_report(_middle(pic, 512, white), dn, sigma, strength, poisson, report_path(out))
+            elif report: said = _save_report(_middle(pic, 512, white), _cleaner(dn, strong, strength), sigma, poisson, report_path(out))
             write_picture(result, out, quality)          # last: a result that is there says that all of it is done
     except MemoryError as e: raise DenoiseError(f"{source} does not fit into memory; cut it into parts, or clean fewer at a time (--jobs)") from e
     except UsageError: raise

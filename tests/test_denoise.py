@@ -2,7 +2,8 @@
 import io, os, signal, subprocess, sys, time
 import numpy as np, pytest, skimage
 from PIL import Image
-from dl_denoise.files import Picture, plan, read_picture, write_picture
+from dl_denoise.files import Picture, denoise_picture, plan, read_picture, write_picture
+from dl_denoise.inference import load_denoiser
 from test_cli import COMMAND, failed, run
 
 rng = np.random.default_rng(0)
@@ -66,15 +67,15 @@ def test_options_between_inputs(folder):
     assert np.array_equal(read_picture(folder/'out'/'b.png').pixels, noisy(1))
 
 def test_sigma_beyond_the_training(folder):
-    "At 90 of 255 the blind network leaves noise; told so, it cleans better"
+    "At 90 of 255 the blind network leaves noise; told so, or by an estimate, it cleans better"
     y = skimage.data.camera()[60:188, 150:278].astype(np.float32)/255
     write_picture(Picture(y + rng.normal(0, 90/255, y.shape).astype(np.float32)), folder/'x.tif')
-    e = {}
-    for name, args in dict(blind=[], told=['--sigma', '90']).items():
+    e = dict(blind=np.mean((denoise_picture(read_picture(folder/'x.tif'), load_denoiser('photo-grey', device='cpu')).pixels.clip(0, 1) - y)**2))
+    for name, args in dict(estimated=['--report'], told=['--sigma', '90']).items():
         r = run('denoise', 'x.tif', '-o', f'{name}.tif', *args, cwd=folder)
-        assert r.returncode == 0, r.stderr
+        assert r.returncode == 0 and ('brought down to 55' in r.stdout) == (name == 'estimated'), (r.stdout, r.stderr)
         e[name] = np.mean((read_picture(folder/f'{name}.tif').pixels.clip(0, 1) - y)**2)
-    assert e['told'] < e['blind']*.9, e
+    assert e['told'] < e['blind']*.9 and e['estimated'] < e['told']*1.1, e
 
 def test_few_photons(folder):
     "Eight photons at white in a file of counts: through the square root it is cleaner"
