@@ -69,25 +69,27 @@ def same_scenes(
     return [[n[k] for n in names] for k in sorted(names[0])]
 
 def _capture(path, channels):
-    "The pixels of a picture file, `[C,H,W]`, and how many of their bits are in use"
+    "The pixels of a picture file, `[C,H,W]`, how many bits they have, and how many of these are in use"
     pic = read_picture(path)
     if pic.pixels.dtype.kind == 'f': raise DenoiseError(f"{path} stores floats, and captures have 8 or 16 bits; save it so")
     t = torch.from_numpy(np.atleast_3d(pic.pixels)).permute(2, 0, 1).float()
     if channels == 1 and len(t) == 3: t = (t*torch.tensor([.299, .587, .114]).view(3, 1, 1)).sum(0, keepdim=True).round()
-    return t.expand(channels, -1, -1), pic.bits
+    return t.expand(channels, -1, -1), pic.pixels.itemsize*8, pic.bits
 
 def _scenes(folders, channels):
-    "Captures as `read_captures` gives them, and the value of white"
+    "Captures as `read_captures` gives them, and the value of white in files of 16 bits"
     if len(folders) < 2: raise UsageError("Noise2Noise needs at least 2 folders of captures of the same scenes")
-    scenes, bits = [], 8
+    scenes, depths, used = [], set(), set()
     for paths in same_scenes(folders):
-        imgs, depths = zip(*(_capture(p, channels) for p in paths))
-        bits = max(bits, *depths)
+        imgs, *bits = zip(*(_capture(p, channels) for p in paths))
+        depths.update(bits[0]); used.update(bits[1])
         for p,o in zip(paths[1:], imgs[1:]):
             if o.shape != imgs[0].shape: raise DenoiseError(f"{paths[0]} and {p} differ in size: {list(imgs[0].shape)} and {list(o.shape)} [channels, height, width]; captures of one scene must lie on each other pixel by pixel")
             if (o == imgs[0]).all(): raise DenoiseError(f"{paths[0]} and {p} are the same picture; their noise must be independent, or the network learns to keep it")
         scenes.append(torch.stack(imgs))
-    return [o.byte() if bits == 8 else o/(2**bits - 1) for o in scenes], 2**bits - 1
+    if len(depths) > 1: raise DenoiseError("some captures have 8 bits and others 16; save all of them alike")
+    white = 2**max(used) - 1
+    return ([o.byte() for o in scenes], None) if depths == {8} else ([o/white for o in scenes], white)
 
 def read_captures(
     *folders,               # Two or more folders; files of the same name show the same scene
@@ -117,5 +119,5 @@ def capture_dls(
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     dl = lambda idxs, **kw: CopiesDL(part(idxs), bs=bs, device=device, **kw)
     dls = DataLoaders(dl(order[k:], shuffle=True), dl(order[:k], seed=seed), device=device)
-    dls.white = white                                                # in the files
+    dls.white = white                                                # of the files, if they have 16 bits
     return dls

@@ -24,7 +24,7 @@ def test_trains(folders, tmp_path):
     assert 'held-out pairs' in done.stdout
     dn = load_denoiser(tmp_path/'o'/'cam.json', device='cpu')
     r = dn.card['record']
-    assert r['mse'] < r['mse_before'] and r['start'] == 'photo-grey' and r['target'] == 'noisy'
+    assert r['mse'] < r['mse_before'] and r['start'] == 'photo-grey' and r['target'] == 'noisy' and r['white'] is None
     assert dn(np.zeros((9, 9), np.uint8)).shape == (9, 9)
     again = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--name', 'cam')
     assert again.returncode == 2 and 'left as it is' in again.stderr
