@@ -35,6 +35,12 @@ def autocorrelation(
 # %% ../nbs/04_pictures/06_evidence.ipynb #7498f099
 def _slope(a): return np.hypot(*(ndimage.gaussian_filter(a, (0, 0, 1, 1), order=(0, 0, *o)) for o in ((0, 1), (1, 0))))
 
+def _for_its_brightness(energy, bright, n=16):
+    "The residual's energy, divided by its mean over the pixels that are as bright"
+    k = np.digitize(bright, np.quantile(bright, np.arange(1, n)/n))
+    mean = np.bincount(k.ravel(), energy.ravel(), n)/np.maximum(np.bincount(k.ravel(), minlength=n), 1)
+    return energy/np.maximum(mean, 1e-20)[k]
+
 def evidence(
     x,                  # The noisy picture, as for `estimate_sigma`
     result,             # What a denoiser made of it
@@ -43,7 +49,9 @@ def evidence(
     "What the residual tells about a result, without the clean picture"
     x, result = as_batch(x), as_batch(result)
     r = x - result
-    energy, edges = (ndimage.gaussian_filter(o, (0, 0, 2, 2)) for o in (r.double().numpy()**2, _slope(result.double().numpy())))
+    y = result.double().numpy()
+    energy, edges, bright = (ndimage.gaussian_filter(o, (0, 0, 2, 2)) for o in (r.double().numpy()**2, _slope(y), y))
+    energy = _for_its_brightness(energy, bright)
     spread, c = r.std().item(), autocorrelation(r, 1)
     detail = np.corrcoef(energy.ravel(), edges.ravel())[0, 1] if energy.std()*edges.std() > 0 else 0.
     return dict(mean=r.mean().item(), spread=spread, sigma=estimate_sigma(x) if sigma is None else sigma, left=estimate_sigma(result),
@@ -55,9 +63,10 @@ def verdict(
 ) -> str:
     "The evidence in one sentence"
     if e['sigma'] < 2/255: return 'there was hardly any noise to remove: keep the original'
-    if e['neighbour'] > .12 and e['detail'] < .3: return 'the noise is coarse, neighbouring pixels share it: the network was not made for it (a processed or compressed picture?)'
-    if e['left'] > .4*e['sigma']: return 'noise is left in the result: use more strength, or a network that knows this noise'
-    if e['detail'] > .15: return 'the residual still contains edges: you are losing detail; use less strength'
+    if e['left'] > .4*e['sigma']:
+        if e['neighbour'] > .12: return 'the noise is coarse, neighbouring pixels share it: the network was not made for it (a processed or compressed picture?)'
+        return 'noise is left in the result: use more strength, or a network that knows this noise'
+    if e['detail'] > .1: return 'the residual still contains edges: you are losing detail; use less strength'
     if abs(e['mean']) > max(.1*e['spread'], 1/255): return 'the result is brighter or darker than the picture: the noise has a mean'
     return 'the residual looks like noise: nothing is lost that could be seen in it'
 
