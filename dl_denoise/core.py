@@ -145,8 +145,8 @@ def download(
 WEIGHTS = Path(str(files('dl_denoise')))/'weights'
 DATA_TERMS = {      # of what the packaged denoisers were trained on
     'mnist': 'MNIST database of handwritten digits, by LeCun, Cortes and Burges; usually stated as CC BY-SA 3.0',
-    'train400': '400 grey pieces of photographs from the Berkeley Segmentation Data Set (BSDS500, Arbeláez et al., 2011); for research and education',
-    'cbsd432': '432 photographs from the Berkeley Segmentation Data Set (BSDS500, Arbeláez et al., 2011); for research and education'}
+    'train400': '400 grey pieces of photographs from the Berkeley Segmentation Data Set (BSDS500) of 2011, by Arbeláez and others; for research and education',
+    'cbsd432': '432 photographs from the Berkeley Segmentation Data Set (BSDS500) of 2011, by Arbeláez and others; for research and education'}
 
 def cards(
     folder=WEIGHTS      # Where the cards lie

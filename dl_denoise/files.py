@@ -485,6 +485,7 @@ def _left(pairs, overwrite, resume):
     if there and not (overwrite or resume): raise UsageError(f"{there[0]}{f' and {len(there)-1} more are' if there[1:] else ' is'} there already; --resume keeps what is there, --overwrite replaces it")
     return [p for p in pairs if overwrite or p[1] not in there], 0 if overwrite else len(there)
 
+# %% ../nbs/04_pictures/04_files.ipynb #49d08056
 def _middle(pic, n, white):
     "At most n×n pixels from the middle of a picture, as floats from 0 to 1"
     lo, hi = _unit(pic, white)
