@@ -1,21 +1,22 @@
 "SURE against the true error on BSD68: the estimate needs no clean picture, the truth does"
-import torch
+import pandas as pd, torch
 from fastcore.script import call_parse
 from dl_denoise.data import pictures
 from dl_denoise.evidence import sure
 from dl_denoise.inference import load_denoiser
 from dl_denoise.ledger import save_record, surroundings
+from dl_denoise.metrics import score
 from dl_denoise.noise import GaussianNoise
 
 def compare(dn, imgs, noise, seed=0):
-    "Estimated and true mean squared error of each picture"
+    "For each picture the estimated mean squared error, and the true scores"
     gen, rows = torch.Generator().manual_seed(seed), []
     for i, y in enumerate(imgs):
         y = y[None].float()/255
         x = noise(y, gen)
-        rows.append((sure(dn, x, noise.sigma, seed=i)[0], (dn(x) - y).pow(2).mean().item()))
-        print(f'{i+1:3} of {len(imgs)}   estimated {rows[-1][0]:.6f}   true {rows[-1][1]:.6f}', flush=True)
-    return rows
+        rows.append(dict(estimated=sure(dn, x, noise.sigma, seed=i)[0], **score(dn(x), y)))
+        print(f"{i+1:3} of {len(imgs)}   estimated {rows[-1]['estimated']:.6f}   true {rows[-1]['mse']:.6f}", flush=True)
+    return pd.DataFrame(rows)
 
 @call_parse
 def main(
@@ -27,8 +28,8 @@ def main(
     "Over the set: mean of the estimates against mean of the true errors"
     dn, imgs, noise = load_denoiser(name, 'cpu'), pictures('bsd68'), GaussianNoise(level/255)
     rows = compare(dn, imgs, noise)
-    estimated, true = (sum(o)/len(rows) for o in zip(*rows))
+    told = rows.mean().to_dict()
     record = {**dn.card['record'], **surroundings('cpu'), 'experiment': 'sure', 'variant': name, 'data': 'bsd68', 'noise': repr(noise), 'level': level, 'images': dict(test=len(rows)),
-              'mse': true, 'estimated': estimated, 'farthest': max(abs(e/t - 1) for e, t in rows), 'published': None}
-    print(f'{name}, σ = {level}, {len(rows)} pictures: estimated {estimated:.6f}, true {true:.6f}, ratio {estimated/true:.4f}; farthest single picture {record["farthest"]:.1%}')
+              **told, 'farthest': (rows.estimated/rows.mse - 1).abs().max(), 'published': None}
+    print(f"{name}, σ = {level}, {len(rows)} pictures: estimated {told['estimated']:.6f}, true {told['mse']:.6f}, ratio {told['estimated']/told['mse']:.4f}; farthest single picture {record['farthest']:.1%}")
     print('written to', save_record(record, out, overwrite))

@@ -150,7 +150,6 @@ def _tiff_pixels(f, notes, limit):
     with tifffile.TiffFile(f) as t:
         whole = [p for p in t.pages if not p.is_reduced]
         p = whole[0]
-        planes = p.samplesperpixel if p.planarconfig == 2 else 1
         depth = p.imagedepth*max(1, int(np.prod(t.series[0].shape))//int(np.prod(p.shape)) if len(t.series) == 1 and len(whole) == 1 else 1)
         if len(whole)*depth > 1: raise DenoiseError(f"it has {len(whole)*depth} pages, and one picture is cleaned at a time; save each page as a file")
         _check_room((p.imagewidth, p.imagelength), p.samplesperpixel, p.dtype.itemsize if p.dtype else 1, limit)
@@ -496,7 +495,7 @@ def _poisson_noise(x):
     "Gain and read variance, and the same in words"
     from dl_denoise.sigma import estimate_poisson
     a, b = estimate_poisson(x)
-    grows = f'of about {1/a:,.0f} photons at white' if a > 1e-6 else 'that does not grow with the brightness'
+    grows = f'of about {1/a:,.0f} photons at white' if a else 'that does not grow with the brightness'
     return (a, b), f'noise {grows}, and {255*b**.5:.0f} of 255'
 
 def _even_noise(x, highest=float('inf')):
@@ -513,7 +512,7 @@ def _save_report(x, clean, sigma, poisson, path):
     import matplotlib.pyplot as plt
     from dl_denoise.evidence import report
     from dl_denoise.sigma import even_noise
-    if poisson and poisson[0] > 1e-6: x = even_noise(x, *poisson)[0]
+    if poisson: x = even_noise(x, *poisson)[0]
     with _DRAWING:
         fig = report(x, clean, path, sigma and sigma/255)
         plt.close(fig)

@@ -8,7 +8,6 @@ __all__ = ['CopiesDL', 'fixed_copies', 'same_scenes', 'read_captures', 'capture_
 # %% ../nbs/03_noisy/01_noise2noise.ipynb #782071e1
 from pathlib import Path
 import numpy as np, torch
-from fastcore.basics import patch
 from fastai.data.core import DataLoaders
 from torch import Tensor
 from .core import DenoiseError, UsageError

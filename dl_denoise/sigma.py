@@ -47,6 +47,8 @@ def mean_variance(
     parts = np.array_split(np.argsort(m), bins)
     return np.array([m[i].mean() for i in parts]), np.array([(np.median(s[i])/.6745)**2 for i in parts])
 
+_LEAST_GAIN = 1e-6      # less is more than a million photons at white: nothing depends on the brightness
+
 def estimate_poisson(
     x                   # A picture, as for `estimate_sigma`
 ) -> tuple:             # Gain a and read variance b
@@ -56,7 +58,8 @@ def estimate_poisson(
     if len(m) < 2: raise DenoiseError("the picture has no noise that could be seen; its neighbouring pixels are equal")
     scale = np.median(v)
     fit = optimize.least_squares(lambda p: (p[0]*m + p[1])*scale/v - 1, (.5, .5), bounds=(0, np.inf), loss='soft_l1', f_scale=.1)
-    return tuple(float(o) for o in fit.x*scale)
+    a, b = (fit.x*scale).tolist()
+    return (a if a > _LEAST_GAIN else 0.), b
 
 # %% ../nbs/04_pictures/05_sigma.ipynb #4a77ef6b
 def anscombe(
@@ -96,6 +99,7 @@ def even_noise(
 ) -> tuple:                 # The picture `[B,C,H,W]` by `anscombe`, in a range from 0 to 1 or less; the standard deviation of its noise; and the way back
     "A picture whose noise is as strong in the dark as in bright places"
     x = as_batch(x)
+    if a < _LEAST_GAIN: return x, b**.5, lambda z: z
     low, high = anscombe(torch.tensor([0., max(1., x.max().item())]), a, b).tolist()
     scale = min(1/(high - low), highest)
     return (anscombe(x, a, b) - low)*scale, scale, lambda z: inverse_anscombe(z/scale + low, a, b)
@@ -109,6 +113,5 @@ def denoise_poisson(
     "Remove Poisson–Gaussian noise with a Gaussian denoiser, through `anscombe` and its unbiased inverse"
     x = as_batch(x)
     if a is None or b is None: a, b = (given if given is not None else found for given, found in zip((a, b), estimate_poisson(x)))
-    if a < 1e-6: return dn(x)                       # more than a million photons at white: nothing depends on the brightness
     z, _, back = even_noise(x, a, b)
     return back(dn(z))

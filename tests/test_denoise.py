@@ -1,8 +1,8 @@
 "`dl_denoise denoise` as a user meets it: a process, its exit code, and what it leaves on the disk"
-import io, os, signal, subprocess, sys, time
+import os, signal, subprocess, sys, time
 import numpy as np, pytest, skimage
 from PIL import Image
-from dl_denoise.files import Picture, denoise_picture, plan, read_picture, write_picture
+from dl_denoise.files import Picture, denoise_picture, read_picture, write_picture
 from dl_denoise.inference import load_denoiser
 from test_cli import COMMAND, failed, run
 
