@@ -82,7 +82,7 @@ test-oldest test-newest: test-%:
 prepare: $(dev)
 	$(bin)/python tools/badges.py
 	$(bin)/nbdev_clean
-	$(bin)/nbdev_export
+	$(bin)/python tools/export.py
 	$(bin)/python tools/readme.py
 
 docs: $(dev)

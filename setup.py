@@ -37,7 +37,7 @@ if __name__ == '__main__':
                      'Programming Language :: Python :: 3', 'Programming Language :: Python :: 3 :: Only', *(f'Programming Language :: Python :: {o}' for o in pythons),
                      'Topic :: Education', 'Topic :: Scientific/Engineering :: Artificial Intelligence', 'Topic :: Scientific/Engineering :: Image Processing'],
         packages=setuptools.find_packages(include=['dl_denoise', 'dl_denoise.*']),
-        package_data={'dl_denoise': ['weights/*', 'results/*', 'web/*']},
+        package_data={'dl_denoise': ['weights/*', 'results/*', 'apps/web/*']},
         install_requires=cfg['requirements'].split(),
         extras_require={**extras, 'dev': sum(extras.values(), cfg['dev_requirements'].split())},
         entry_points={'console_scripts': cfg['console_scripts'].split('\n'),

@@ -8,7 +8,7 @@ def percentile(times, p): return sorted(times)[min(len(times) - 1, int(len(times
 def start(threads):
     "The server as a process of its own, and its port"
     words = ['serve', '--port', '0', *(['--threads', str(threads)] if threads else [])]
-    run = subprocess.Popen([sys.executable, '-c', 'import sys; from dl_denoise.cli import main; sys.exit(main(sys.argv[1:]))', *words], stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main(sys.argv[1:]))', *words], stdout=subprocess.PIPE, text=True)
     port = next((m for line in run.stdout if (m := re.search(r'127\.0\.0\.1:(\d+)', line))), None)
     if not port: sys.exit('the server did not start')
     return run, int(port[1])

@@ -2,7 +2,7 @@
 import multiprocessing, os, resource, statistics, sys, time
 import torch
 from fastcore.script import call_parse
-from dl_denoise.inference import Denoiser, load_denoiser
+from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
 from dl_denoise.ledger import save_record, surroundings
 from dl_denoise.models.blocks import create_model, n_params
 

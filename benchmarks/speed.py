@@ -8,7 +8,7 @@ from fastcore.script import call_parse
 from PIL import Image
 from torch import nn
 from dl_denoise.data import denoise_dls, sample_data
-from dl_denoise.inference import Denoiser
+from dl_denoise.pictures.denoiser import Denoiser
 from dl_denoise.learner import denoise_learner
 from dl_denoise.ledger import save_record, surroundings
 from dl_denoise.models.blocks import create_model, n_params

@@ -2,8 +2,8 @@
 import pandas as pd, torch
 from fastcore.script import call_parse
 from dl_denoise.data import pictures
-from dl_denoise.evidence import sure
-from dl_denoise.inference import load_denoiser
+from dl_denoise.pictures.evidence import sure
+from dl_denoise.pictures.denoiser import load_denoiser
 from dl_denoise.ledger import save_record, surroundings
 from dl_denoise.metrics import score
 from dl_denoise.noise import GaussianNoise

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest, torch
 import numpy as np
 from PIL import Image
-from dl_denoise.app import WEB, create_app, denoiser_list, make_server, read_picture, sample_digits
+from dl_denoise.apps.server import WEB, create_app, denoiser_list, make_server, read_picture, sample_digits
 from dl_denoise.core import DenoiseError, UsageError
 
 root = Path(__file__).resolve().parent.parent
@@ -171,7 +171,7 @@ def server():
     def no_files():
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    run = subprocess.Popen([sys.executable, '-c', 'import sys; from dl_denoise.cli import main; sys.exit(main(sys.argv[1:]))', 'serve', '--port', '0'],
+    run = subprocess.Popen([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main(sys.argv[1:]))', 'serve', '--port', '0'],
                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=ENV, preexec_fn=no_files if os.name == 'posix' else None)
     port = next((m for line in run.stdout if (m := re.search(r'http://127\.0\.0\.1:(\d+)', line))), None)
     assert port, run.stderr.read()

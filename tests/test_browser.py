@@ -3,7 +3,7 @@ import io, re, threading, time
 import numpy as np
 import pytest, torch
 from PIL import Image
-from dl_denoise.app import create_app, make_server
+from dl_denoise.apps.server import create_app, make_server
 from dl_denoise.noise import BernoulliNoise, GaussianNoise, ImpulseNoise, PoissonNoise, SaltPepperNoise, SpeckleNoise
 
 @pytest.fixture(scope='module')

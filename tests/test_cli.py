@@ -2,7 +2,7 @@
 import json, os, signal, subprocess, sys, time
 import pytest
 
-COMMAND = [sys.executable, '-c', 'import sys; from dl_denoise.cli import main; sys.exit(main())']     # what the installed script does
+COMMAND = [sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())']     # what the installed script does
 
 def run(*args, env=None, timeout=300, **kw):
     "Run `dl_denoise` as a process"
@@ -70,7 +70,7 @@ def test_demo2(tmp_path):
     for f in ('digits.png', 'histograms.png', 'weights/cnn-n2n-clipped-digits.safetensors'): assert (tmp_path/'out'/f).stat().st_size > 1000
     records = {r.get('variant'): r for r in (json.loads(p.read_text()) for p in (tmp_path/'out/results').glob('*.json'))}
     assert {*records} == {None, 'supervised', 'n2n-clipped', 'n2n-unbiased'} and records['n2n-clipped']['target'] == 'noisy'
-    from dl_denoise.inference import load_denoiser
+    from dl_denoise.pictures.denoiser import load_denoiser
     assert load_denoiser('cnn-n2n-clipped-digits', folder=tmp_path/'out'/'weights').card['record'] == records['n2n-clipped']
     assert run(*args, cwd=tmp_path).returncode == 0 and (tmp_path/'out-2'/'digits.png').exists()      # nothing is written over
 

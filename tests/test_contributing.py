@@ -69,12 +69,12 @@ for p, cells in tests.items():                                            # new 
     space = {**vars(import_module('dl_denoise.' + next(s.split()[2] for s in sources if s.startswith('#| default_exp'))))}
     exec(next(s for s in sources if s.startswith('#| hide\\nimport')), space)
     for c in cells: exec(c, space)
-from dl_denoise.app import read_options
+from dl_denoise.apps.server import read_options
 from dl_denoise.noise import NOISES
-from dl_denoise.widgets import STRENGTHS, make_noise
+from dl_denoise.apps.widgets import STRENGTHS, make_noise
 assert set(NOISES) == set(STRENGTHS)
 print(read_options(dict(noise='even', strength=.3), ['cnn-mnist'])['noise'], make_noise('even', .5), sep='\\n')
-from dl_denoise.cli import main
+from dl_denoise.apps.cli import main
 for c in commands: assert main(c.split()[1:]) == 0, c
 '''
 

@@ -2,8 +2,8 @@
 import os, signal, subprocess, sys, time
 import numpy as np, pytest, skimage
 from PIL import Image
-from dl_denoise.files import Picture, denoise_picture, read_picture, write_picture
-from dl_denoise.inference import load_denoiser
+from dl_denoise.pictures.files import Picture, denoise_picture, read_picture, write_picture
+from dl_denoise.pictures.denoiser import load_denoiser
 from test_cli import COMMAND, failed, run
 
 rng = np.random.default_rng(0)
@@ -58,7 +58,7 @@ def test_wrong_words(folder, args, words):
     assert [p.name for p in folder.iterdir()] == ['in']
 
 def test_words_are_read_before_torch():
-    code = "import sys; from dl_denoise.cli import main; assert main(sys.argv[1:]) == 2; assert 'torch' not in sys.modules and 'fastai' not in sys.modules"
+    code = "import sys; from dl_denoise.apps.cli import main; assert main(sys.argv[1:]) == 2; assert 'torch' not in sys.modules and 'fastai' not in sys.modules"
     for args in (['denoise', 'nowhere', '-o', 'x'], ['denoise', '-', '-o', 'x'], ['denoise', 'a', '-o', 'x', '--model', 'y']): subprocess.run([sys.executable, '-c', code, *args], check=True, capture_output=True)
 
 def test_options_between_inputs(folder):

@@ -2,10 +2,10 @@
 import numpy as np, pytest, torch
 from dl_denoise.core import DenoiseError, UsageError
 from dl_denoise.data import at_hand, pictures
-from dl_denoise.evidence import eight_ways, evidence, report, sure, verdict
-from dl_denoise.inference import load_denoiser
+from dl_denoise.pictures.evidence import eight_ways, evidence, report, sure, verdict
+from dl_denoise.pictures.denoiser import load_denoiser
 from dl_denoise.noise import GaussianNoise
-from dl_denoise.sigma import anscombe, estimate_poisson, estimate_sigma, inverse_anscombe
+from dl_denoise.pictures.sigma import anscombe, estimate_poisson, estimate_sigma, inverse_anscombe
 
 S = 25/255
 @pytest.fixture(scope='module')

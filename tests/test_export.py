@@ -6,15 +6,15 @@ from dl_denoise.core import DenoiseError, UsageError, cards
 for name in ('onnx', 'onnxruntime'):
     if importlib.util.find_spec(name) is None and os.environ.get('CI') != 'true': pytest.skip(f'the package {name} is not installed', allow_module_level=True)
 import onnx, onnxruntime, torch
-from dl_denoise import large
-from dl_denoise.export import LIMIT, OPSETS, export_onnx, onnx_difference
-from dl_denoise.inference import Denoiser, load_denoiser
-from dl_denoise.large import onnx_graph
+from dl_denoise.pictures import tiles as large
+from dl_denoise.apps.export import LIMIT, OPSETS, export_onnx, onnx_difference
+from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
+from dl_denoise.pictures.tiles import onnx_graph
 from dl_denoise.models.blocks import create_model
 
 def run(*args):
     "The command, as a process"
-    return subprocess.run([sys.executable, '-c', 'import sys; from dl_denoise.cli import main; sys.exit(main())', 'export', *map(str, args)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'export', *map(str, args)], capture_output=True, text=True, timeout=300)
 
 def told(path): return {o.key: o.value for o in onnx.load(str(path)).metadata_props}
 
@@ -83,6 +83,6 @@ def test_wrong_words(args, words):
 
 def test_without_the_extra(tmp_path):
     "Where onnx is not installed, the message says what to install"
-    code = f"import sys; sys.modules['onnx'] = None; from dl_denoise.cli import main; code = main(['export', 'cnn-mnist', r'{tmp_path/'a.onnx'}']); assert 'torch' not in sys.modules; sys.exit(code)"
+    code = f"import sys; sys.modules['onnx'] = None; from dl_denoise.apps.cli import main; code = main(['export', 'cnn-mnist', r'{tmp_path/'a.onnx'}']); assert 'torch' not in sys.modules; sys.exit(code)"
     r = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
     assert r.returncode == 2 and "pip install 'dl_denoise[onnx]'" in r.stderr and not [*tmp_path.iterdir()]

@@ -3,9 +3,9 @@ import errno, os
 import pytest
 from dl_denoise.core import DenoiseError, atomic, cards, download
 from dl_denoise.data import at_hand, denoise_dls, mnist, pictures
-from dl_denoise.inference import evaluate_denoiser, load_denoiser
+from dl_denoise.pictures.denoiser import evaluate_denoiser, load_denoiser
 from dl_denoise.ledger import load_records
-from dl_denoise.natural import score_pictures
+from dl_denoise.experiments.photographs import score_pictures
 from dl_denoise.noise import GaussianNoise
 
 def test_full_disk_keeps_the_old_file(tmp_path, monkeypatch):

@@ -3,9 +3,9 @@ import errno, io, os, struct, zlib
 import numpy as np, pytest, tifffile, torch
 from PIL import Image
 from dl_denoise.core import DenoiseError, UsageError
-from dl_denoise import files
-from dl_denoise.files import Picture, denoise_files, denoise_picture, encode_picture, plan, read_picture, room, trained_range, write_picture
-from dl_denoise.inference import Denoiser
+from dl_denoise.pictures import files
+from dl_denoise.pictures.files import Picture, denoise_files, denoise_picture, encode_picture, plan, read_picture, room, trained_range, write_picture
+from dl_denoise.pictures.denoiser import Denoiser
 
 rng = np.random.default_rng(0)
 

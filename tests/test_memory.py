@@ -5,7 +5,7 @@ import pytest
 CODE = """
 import resource, numpy as np, torch
 torch.set_num_threads(2)
-from dl_denoise.inference import Denoiser
+from dl_denoise.pictures.denoiser import Denoiser
 from dl_denoise.models.blocks import create_model
 dn = Denoiser(create_model('dncnn', depth=3, width=64), device='cpu', engine={engine!r})
 picture = np.random.default_rng(0).integers(0, 256, {shape}, dtype=np.uint8)

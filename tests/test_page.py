@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from dl_denoise.classical import Filter
-from dl_denoise.inference import load_denoiser
+from dl_denoise.pictures.denoiser import load_denoiser
 from dl_denoise.noise import NOISES
 
 from conftest import CACHE, lacking

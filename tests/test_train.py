@@ -2,9 +2,9 @@
 import subprocess, sys
 import numpy as np, pytest
 from PIL import Image
-from dl_denoise.inference import load_denoiser
+from dl_denoise.pictures.denoiser import load_denoiser
 
-def run(*args): return subprocess.run([sys.executable, '-c', 'import sys; from dl_denoise.cli import main; sys.exit(main())', 'train', *map(str, args)], capture_output=True, text=True, timeout=300)
+def run(*args): return subprocess.run([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'train', *map(str, args)], capture_output=True, text=True, timeout=300)
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):

@@ -8,7 +8,7 @@ import badges
 
 def test_wheel_contents(wheel):
     inside = {*zipfile.ZipFile(wheel).namelist()}
-    wanted = {p.relative_to(root).as_posix() for pattern in ('**/*.py', 'weights/*', 'results/*', 'web/*') for p in root.glob(f'dl_denoise/{pattern}') if p.is_file() and not p.name.startswith('.')}
+    wanted = {p.relative_to(root).as_posix() for pattern in ('**/*.py', 'weights/*', 'results/*', 'apps/web/*') for p in root.glob(f'dl_denoise/{pattern}') if p.is_file() and not p.name.startswith('.')}
     assert not wanted - inside, 'missing in the wheel'
     assert {o.split('/')[0] for o in inside if '.dist-info' not in o} == {'dl_denoise'}
 

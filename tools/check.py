@@ -20,7 +20,7 @@ def make_again(folder):
     for p in folder.glob('dl_denoise/**/*.py'):
         if GENERATED in p.read_text(encoding='utf8')[:2000]: p.unlink()
     for args in (['tools/badges.py'], ['-c', 'from nbdev.clean import nbdev_clean; nbdev_clean()'],
-                 ['-c', 'from nbdev.doclinks import nbdev_export; nbdev_export()'], ['tools/readme.py']):
+                 ['tools/export.py'], ['tools/readme.py']):
         subprocess.run([sys.executable, *args], cwd=folder, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 def out_of_step(folder=root):

@@ -81,7 +81,7 @@ def whole():
         box(406, 128, 178, 90), layers, text(495, 118, 'network f', 't'),
         link(432, 238, 'CNN', '02_clean/cnn.html'), link(484, 238, 'CAE', '02_clean/cae.html'), link(546, 238, 'DnCNN', '02_clean/dncnn.html'),
         link(445, 260, 'Win5-RB', '02_clean/win5rb.html'), link(543, 260, 'or a filter', '01_measure/classical.html'),
-        arrow('M586 173H650'), thumb(656, 131, out), text(698, 118, 'result f(x)', 't'), link(698, 238, 'on your pictures', '04_pictures/inference.html'),
+        arrow('M586 173H650'), thumb(656, 131, out), text(698, 118, 'result f(x)', 't'), link(698, 238, 'on your pictures', '04_pictures/denoiser.html'),
         arrow('M742 173H826'), box(832, 138, 130, 70), text(897, 168, 'loss', 't'), text(897, 191, '(f(x) − target)²', 's'), link(850, 238, 'which loss?', '03_noisy/losses.html'),
         arrow('M897 136V62H495V98', 'g'), text(696, 52, 'the gradient of the loss teaches the network', 's'), link(696, 32, 'the learner', '02_clean/learner.html'),
         text(513, 296, 'the target is one of the two', 't'), box(268, 306, 490, 128), arrow('M760 370H897V212'),

@@ -4,7 +4,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
-WEB = root/'dl_denoise'/'web'
+WEB = root/'dl_denoise'/'apps'/'web'
 NETWORKS = {'cnn-mnist': True, 'cae-mnist': True, 'dncnn-mnist': False, 'win5rb-mnist': False}     # switched on at the start? The others are loaded when chosen
 
 def integrity(path):
@@ -48,8 +48,8 @@ def local_copy(out, runtime, folder):
 
 def denoisers(out, networks):
     "Export the networks; what models.json says of them and of the median filter"
-    from dl_denoise.app import denoiser_list
-    from dl_denoise.export import export_onnx
+    from dl_denoise.apps.server import denoiser_list
+    from dl_denoise.apps.export import export_onnx
     listed = [o for o in denoiser_list() if o['name'] in networks or o['name'] == 'median']
     for o in listed:
         if o['name'] == 'median': continue
@@ -59,7 +59,7 @@ def denoisers(out, networks):
 
 def live(out, runtime=None, networks=NETWORKS):
     "Make the folder; returns its files"
-    from dl_denoise.app import sample_digits
+    from dl_denoise.apps.server import sample_digits
     out, pinned = Path(out), json.loads((WEB/'runtime.json').read_text(encoding='utf8'))
     out.mkdir(parents=True, exist_ok=True)
     if runtime: pinned = local_copy(out, pinned, runtime)

@@ -1,0 +1,1 @@
+"""The recipes: each trains, scores and keeps records for the ledger"""

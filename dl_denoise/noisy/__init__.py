@@ -1,0 +1,1 @@
+"""Learning from noisy images: Noise2Noise, what a clip does to it, losses, frozen noise"""

@@ -1,0 +1,1 @@
+"""Anybody's pictures: denoisers, tiles, files, noise levels, evidence, captures"""
