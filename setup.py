@@ -12,7 +12,8 @@ extras = {o: cfg[f'{o}_requirements'].split() for o in ('app', 'onnx')}
 pythons = [f'3.{m}' for m in range(int(cfg['min_python'].split('.')[1]), 14)]
 
 def away(target):
-    "Where a link of README.md leads when README.md is read elsewhere: pages on the site, all else in the repository"
+    """Where a link of README.md leads when README.md is read elsewhere: pages on the site, all else in
+    the repository"""
     if re.match(r'[a-z]+:|#|/', target): return target
     path, *anchor = target.split('#')
     page = re.fullmatch(r'nbs/(.*/)?(?:\d+_)?(\w+)\.ipynb', path)
@@ -23,19 +24,28 @@ def away(target):
 def readme(text):
     "README.md for the package index: no link is relative; code stays as it is"
     parts = re.split(r'(```.*?```|`[^`\n]*`)', text, flags=re.S)
-    return ''.join(o if o.startswith('`') else re.sub(r'(\]\(|\b(?:src|href)=")([^)\s"]+)', lambda m: m[1] + away(m[2]), o) for o in parts)
+    return ''.join(o if o.startswith('`')
+                   else re.sub(r'(\]\(|\b(?:src|href)=")([^)\s"]+)', lambda m: m[1] + away(m[2]), o)
+                   for o in parts)
 
 if __name__ == '__main__':
     setuptools.setup(
         name=cfg['lib_name'], version=cfg['version'], description=cfg['description'],
-        long_description=readme((root/'README.md').read_text(encoding='utf8')), long_description_content_type='text/markdown',
-        author=cfg['author'], author_email=cfg['author_email'], license='Apache-2.0', license_files=['LICENSE'], keywords=cfg['keywords'].split(),
-        project_urls={'Homepage': site, 'Documentation': site, 'Source': cfg['git_url'], 'Issues': f"{cfg['git_url']}/issues",
+        long_description=readme((root/'README.md').read_text(encoding='utf8')),
+        long_description_content_type='text/markdown',
+        author=cfg['author'], author_email=cfg['author_email'], license='Apache-2.0',
+        license_files=['LICENSE'], keywords=cfg['keywords'].split(),
+        project_urls={'Homepage': site, 'Documentation': site, 'Source': cfg['git_url'],
+                      'Issues': f"{cfg['git_url']}/issues",
                       'Changelog': f"{cfg['git_url']}/blob/{cfg['branch']}/CHANGELOG.md"},
-        classifiers=['Development Status :: 3 - Alpha', 'Framework :: Jupyter', 'Intended Audience :: Developers', 'Intended Audience :: Education',
-                     'Intended Audience :: Science/Research', 'Natural Language :: English', 'Operating System :: OS Independent',
-                     'Programming Language :: Python :: 3', 'Programming Language :: Python :: 3 :: Only', *(f'Programming Language :: Python :: {o}' for o in pythons),
-                     'Topic :: Education', 'Topic :: Scientific/Engineering :: Artificial Intelligence', 'Topic :: Scientific/Engineering :: Image Processing'],
+        classifiers=['Development Status :: 3 - Alpha', 'Framework :: Jupyter',
+                     'Intended Audience :: Developers', 'Intended Audience :: Education',
+                     'Intended Audience :: Science/Research', 'Natural Language :: English',
+                     'Operating System :: OS Independent',
+                     'Programming Language :: Python :: 3', 'Programming Language :: Python :: 3 :: Only',
+                     *(f'Programming Language :: Python :: {o}' for o in pythons),
+                     'Topic :: Education', 'Topic :: Scientific/Engineering :: Artificial Intelligence',
+                     'Topic :: Scientific/Engineering :: Image Processing'],
         packages=setuptools.find_packages(include=['dl_denoise', 'dl_denoise.*']),
         package_data={'dl_denoise': ['weights/*', 'results/*', 'apps/web/*']},
         install_requires=cfg['requirements'].split(),

@@ -1,4 +1,5 @@
-"How quickly the app answers: so many clients at once, and the page's slider in a browser. Everything stays on 127.0.0.1"
+"""How quickly the app answers: so many clients at once, and the page's slider in a browser.
+Everything stays on 127.0.0.1"""
 import base64, http.client, json, os, re, shutil, statistics, subprocess, sys, threading, time
 import numpy as np
 from fastcore.script import call_parse
@@ -8,13 +9,16 @@ def percentile(times, p): return sorted(times)[min(len(times) - 1, int(len(times
 def start(threads):
     "The server as a process of its own, and its port"
     words = ['serve', '--port', '0', *(['--threads', str(threads)] if threads else [])]
-    run = subprocess.Popen([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main(sys.argv[1:]))', *words], stdout=subprocess.PIPE, text=True)
+    run = subprocess.Popen([sys.executable, '-c',
+                            'import sys; from dl_denoise.apps.cli import main; '
+                            'sys.exit(main(sys.argv[1:]))', *words], stdout=subprocess.PIPE, text=True)
     port = next((m for line in run.stdout if (m := re.search(r'127\.0\.0\.1:(\d+)', line))), None)
     if not port: sys.exit('the server did not start')
     return run, int(port[1])
 
 def load(port, clients, seconds, most, body):
-    "Milliseconds of each answer, milliseconds in the network, sizes of batches, and how many answers were not 200"
+    """Milliseconds of each answer, milliseconds in the network, sizes of batches, and how many answers
+    were not 200"""
     times, inside, batches, refused, stop = [], [], [], [], time.monotonic() + seconds
     def client():
         c = http.client.HTTPConnection('127.0.0.1', port, timeout=30)
@@ -45,7 +49,8 @@ def slider(port, model, seconds):
         page = b.new_page()
         page.goto(f'http://127.0.0.1:{port}/')
         page.locator('#samples button').first.wait_for()
-        for box in page.locator('#denoisers input').all(): box.set_checked(box.get_attribute('data-name') == model)
+        for box in page.locator('#denoisers input').all():
+            box.set_checked(box.get_attribute('data-name') == model)
         while page.get_attribute('#results', 'aria-busy') == 'true': time.sleep(.05)
         shown, frames, took = page.evaluate('''async seconds => {
             const s = document.getElementById('strength'), count = () => Number(document.body.dataset.updates), before = count(), start = performance.now();
@@ -73,13 +78,17 @@ def main(
     try:
         body = json.dumps(dict(image=base64.b64encode(np.random.default_rng(0).random((28, 28), dtype=np.float32).tobytes()).decode(), width=28, height=28, models=[model]))
         load(port, 1, 2, 50, body)
-        print(f'{model}, one image of 28×28 for each request; load of the machine before: {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else model)
+        print(f'{model}, one image of 28×28 for each request; load of the machine before: '
+              f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else model)
         for n in dict.fromkeys((1, clients)):
             times, inside, batches, refused, took = load(port, n, seconds, most, body)
-            print(f'{n:3} client{"s" if n > 1 else " "}  median {statistics.median(times):7.2f} ms   99 % within {percentile(times, 99):7.2f} ms   {len(times)/took:7.1f} answers/s   '
-                  f'in the network {statistics.median(inside):.2f} ms, batches of {statistics.mean(batches):.1f}   {len(times)} answers, {len(refused)} refused')
+            print(f'{n:3} client{"s" if n > 1 else " "}  median {statistics.median(times):7.2f} ms   99 '
+                  f'% within {percentile(times, 99):7.2f} ms   {len(times)/took:7.1f} answers/s   '
+                  f'in the network {statistics.median(inside):.2f} ms, batches of '
+                  f'{statistics.mean(batches):.1f}   {len(times)} answers, {len(refused)} refused')
         found = slider(port, model, min(seconds, 5))
-        print(f'slider: {found[0]:.1f} updates on the screen per second, at {found[1]:.1f} frames per second' if found else 'slider: not measured, there is no Chromium or no playwright')
+        print(f'slider: {found[0]:.1f} updates on the screen per second, at {found[1]:.1f} frames per '
+              f'second' if found else 'slider: not measured, there is no Chromium or no playwright')
     finally:
         run.terminate()
         run.wait(10)

@@ -1,4 +1,5 @@
-"Megapixels per second of a `Denoiser` against the plain network on the whole picture, in turns, in one process; and the memory of a large picture"
+"""Megapixels per second of a `Denoiser` against the plain network on the whole picture, in turns, in
+one process; and the memory of a large picture"""
 import multiprocessing, os, resource, statistics, sys, time
 import torch
 from fastcore.script import call_parse
@@ -15,18 +16,21 @@ def speed(model, size, repeats):
     x, model = torch.rand(1, 1, size, size), model.eval()
     def plain(x):
         with torch.no_grad(): return model(x)
-    ways = {'plain': plain, **{e: Denoiser(model, dict(channels=1), 'cpu', engine=e) for e in ('torch', 'onnxruntime')}}
+    ways = {'plain': plain, **{e: Denoiser(model, dict(channels=1), 'cpu', engine=e)
+                               for e in ('torch', 'onnxruntime')}}
     for fn in ways.values(): fn(x)
     times = {n: [] for n in ways}
     for _ in range(repeats):
         for n, fn in ways.items(): times[n].append(seconds(fn, x))
     mid = {n: statistics.median(t) for n, t in times.items()}
-    return dict(megapixels_per_second={n: round(size**2/1e6/t, 3) for n, t in mid.items()}, times_plain={n: round(mid['plain']/t, 2) for n, t in mid.items() if n != 'plain'})
+    return dict(megapixels_per_second={n: round(size**2/1e6/t, 3) for n, t in mid.items()},
+                times_plain={n: round(mid['plain']/t, 2) for n, t in mid.items() if n != 'plain'})
 
 def large(megapixels):
     "Seconds, and the largest memory of this process, for a grey 8-bit picture"
     side = int((megapixels*1e6)**.5)
-    t = seconds(load_denoiser('photo-grey', 'cpu'), torch.randint(0, 256, (1, 1, side, side), dtype=torch.uint8))
+    t = seconds(load_denoiser('photo-grey', 'cpu'),
+                torch.randint(0, 256, (1, 1, side, side), dtype=torch.uint8))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'linux' else 1e9)
     return dict(megapixels=round(side**2/1e6, 1), seconds=round(t, 1), largest_memory_gb=round(memory, 2))
 
@@ -38,14 +42,20 @@ def main(
     megapixels:float=50,     # Size of the large picture; 0 leaves it out
     overwrite:bool=False     # Replace records that are there?
 ):
-    "Measure speed and memory on this machine, which should be idle, and write a record for each network and size"
+    """Measure speed and memory on this machine, which should be idle, and write a record for each
+    network and size"""
     torch.manual_seed(0)
     busy = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
-    common = dict(experiment='large', data='random', threads=torch.get_num_threads(), load_before=busy, **surroundings('cpu'))
+    common = dict(experiment='large', data='random', threads=torch.get_num_threads(), load_before=busy,
+                  **surroundings('cpu'))
     def keep(**record):
-        print(save_record({**common, **record}, out, overwrite).name, {k: v for k, v in record.items() if k not in ('model', 'variant', 'parameters')}, flush=True)
+        print(save_record({**common, **record}, out, overwrite).name,
+              {k: v for k, v in record.items() if k not in ('model', 'variant', 'parameters')}, flush=True)
     if megapixels:          # first, and in a process that has done nothing else
         with multiprocessing.get_context('spawn').Pool(1) as pool: told = pool.apply(large, (megapixels,))
         keep(model='photo-grey', variant=f'{megapixels:g}-megapixels', **told)
-    for name, model in (('dncnn', create_model('dncnn')), ('photo-grey', load_denoiser('photo-grey', 'cpu').model)):
-        for size in map(int, sizes.split(',')): keep(model=name, variant=str(size), size=size, parameters=n_params(model), repeats=repeats, **speed(model, size, repeats))
+    for name, model in (('dncnn', create_model('dncnn')),
+                        ('photo-grey', load_denoiser('photo-grey', 'cpu').model)):
+        for size in map(int, sizes.split(',')):
+            keep(model=name, variant=str(size), size=size, parameters=n_params(model), repeats=repeats,
+                 **speed(model, size, repeats))

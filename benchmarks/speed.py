@@ -1,8 +1,10 @@
-"Images per second: our Learner beside a plain PyTorch loop and beside fastai's usual DataBlock of PNG files, and our inference beside the plain network's"
+"""Images per second: our Learner beside a plain PyTorch loop and beside fastai's usual DataBlock of
+PNG files, and our inference beside the plain network's"""
 import os, statistics, tempfile, time
 from pathlib import Path
 import torch
-from fastai.vision.all import (Adam, Callback, DataBlock, ImageBlock, IndexSplitter, Learner, MSELossFlat, PILImageBW, TensorImageBW, Transform,
+from fastai.vision.all import (Adam, Callback, DataBlock, ImageBlock, IndexSplitter, Learner, MSELossFlat,
+                               PILImageBW, TensorImageBW, Transform,
                                get_image_files, set_seed)
 from fastcore.script import call_parse
 from PIL import Image
@@ -16,7 +18,8 @@ from dl_denoise.noise import GaussianNoise
 
 NOISE, LR = GaussianNoise(.5, clip=True), 2e-3
 # name in the ledger -> architecture, its arguments, training images of one measurement on a CPU
-NETWORKS = {'cnn-small': ('cnn', dict(depth=4, width=16), 12800), 'cnn': ('cnn', {}, 768), 'dncnn': ('dncnn', {}, 256)}
+NETWORKS = {'cnn-small': ('cnn', dict(depth=4, width=16), 12800), 'cnn': ('cnn', {}, 768),
+            'dncnn': ('dncnn', {}, 256)}
 
 class Stopwatch(Callback):
     "Seconds of the training part of an epoch, without the validation"
@@ -40,7 +43,8 @@ def plain_loop(model, data, bs, device, precision):
     for idxs in torch.randperm(len(images), device=device).split(bs)[:len(images)//bs]:
         y = images[idxs].float().div_(255)
         x = NOISE(y).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == 'bf16'): out = model(x)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == 'bf16'):
+            out = model(x)
         loss = nn.functional.mse_loss(out.float(), y)
         loss.backward()
         opt.step(); sched.step(); opt.zero_grad()
@@ -48,7 +52,8 @@ def plain_loop(model, data, bs, device, precision):
 
 def our_learner(model, data, bs, device, precision):
     "The package as its pages use it"
-    learn = denoise_learner(denoise_dls(data, NOISE, bs=bs, device=device), model, precision=precision, cbs=Stopwatch())
+    learn = denoise_learner(denoise_dls(data, NOISE, bs=bs, device=device), model, precision=precision,
+                            cbs=Stopwatch())
     return fit(learn)
 
 class TensorNoisy(TensorImageBW): pass
@@ -61,9 +66,11 @@ class AddNoise(Transform):
 def png_datablock(model, folder, bs, device, precision):
     "fastai's usual way: a file for each image, opened and decoded when its turn comes"
     n = len(get_image_files(folder/'train'))
-    block = DataBlock(blocks=(ImageBlock(PILNoisy), ImageBlock(PILImageBW)), get_items=lambda d: get_image_files(d/'train') + get_image_files(d/'valid'),
+    block = DataBlock(blocks=(ImageBlock(PILNoisy), ImageBlock(PILImageBW)),
+                      get_items=lambda d: get_image_files(d/'train') + get_image_files(d/'valid'),
                       splitter=lambda o: IndexSplitter(range(n, len(o)))(o), batch_tfms=AddNoise())
-    learn = Learner(block.dataloaders(folder, bs=bs, device=torch.device(device)), model, loss_func=MSELossFlat(), opt_func=Adam, lr=LR, cbs=Stopwatch())
+    learn = Learner(block.dataloaders(folder, bs=bs, device=torch.device(device)), model,
+                    loss_func=MSELossFlat(), opt_func=Adam, lr=LR, cbs=Stopwatch())
     return fit(learn.to_bf16() if precision == 'bf16' else learn)
 
 def fit(learn):
@@ -74,7 +81,8 @@ def save_pngs(data, folder):
     "One PNG for each image"
     for part in ('train', 'valid'):
         (folder/part).mkdir(parents=True)
-        for i,o in enumerate(getattr(data, part)): Image.fromarray(o[0].numpy()).save(folder/part/f'{i:05}.png')
+        for i,o in enumerate(getattr(data, part)):
+            Image.fromarray(o[0].numpy()).save(folder/part/f'{i:05}.png')
     return folder
 
 # ---- measuring
@@ -100,12 +108,15 @@ def training(arch, kwargs, n, bs, device, precision, repeats):
         args = bs, device, precision
         warm, full = save_pngs(small, Path(d)/'warm'), save_pngs(data, Path(d)/'full')
         way = lambda fn, o: lambda: fn(create_model(arch, **kwargs), o, *args)
-        ways = lambda a, b: {'plain loop': way(plain_loop, a), 'learner': way(our_learner, a), 'PNG DataBlock': way(png_datablock, b)}
+        ways = lambda a, b: {'plain loop': way(plain_loop, a), 'learner': way(our_learner, a),
+                             'PNG DataBlock': way(png_datablock, b)}
         interleave(ways(small, warm), 1)
         times = interleave(ways(data, full), repeats)
     res = {f'{k} images/s': round(n/statistics.median(t), 1) for k,t in times.items()}
-    return n, data.name, {**res, 'learner / plain loop': round(ratio(times['learner'], times['plain loop']), 3),
-                          'learner / PNG DataBlock': round(ratio(times['learner'], times['PNG DataBlock']), 3)}
+    return n, data.name, {**res, 'learner / plain loop': round(ratio(times['learner'],
+                                                                     times['plain loop']), 3),
+                          'learner / PNG DataBlock': round(ratio(times['learner'],
+                                                                 times['PNG DataBlock']), 3)}
 
 def inference(arch, kwargs, bs, device, repeats):
     "Milliseconds for one image alone and for one image of a batch: the plain network, and a `Denoiser`"
@@ -114,7 +125,8 @@ def inference(arch, kwargs, bs, device, repeats):
     @torch.inference_mode()
     def plain(x): return model(x)
     res = {}
-    for what, x, k in [('single image', sample_data().test[:1], 20), (f'batch of {bs}', sample_data().test[:bs], 1)]:
+    for what, x, k in [('single image', sample_data().test[:1], 20),
+                       (f'batch of {bs}', sample_data().test[:bs], 1)]:
         x = (x.float()/255).to(device)
         def timed(fn):
             fn(x)
@@ -139,14 +151,17 @@ def main(
 ):
     "Measure speed on this machine, which should be idle, and write a record for each network"
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    if precision == 'auto': precision = 'bf16' if device.type == 'cuda' and torch.cuda.is_bf16_supported() else 'fp32'
+    if precision == 'auto':
+        precision = 'bf16' if device.type == 'cuda' and torch.cuda.is_bf16_supported() else 'fp32'
     for name in networks.split(',') if networks else NETWORKS:
         arch, kwargs, n = NETWORKS[name]
         set_seed(0)
         busy = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
         n, data, train = training(arch, kwargs, n*scale, bs, device, precision, repeats)
-        record = dict(experiment='speed', model=name, arguments=kwargs, parameters=n_params(create_model(arch, **kwargs)), data=data, images={'train': n},
-                      noise=repr(NOISE), batch_size=bs, precision=precision, repeats=repeats, threads=torch.get_num_threads(), load_before=busy, training=train,
+        record = dict(experiment='speed', model=name, arguments=kwargs,
+                      parameters=n_params(create_model(arch, **kwargs)), data=data, images={'train': n},
+                      noise=repr(NOISE), batch_size=bs, precision=precision, repeats=repeats,
+                      threads=torch.get_num_threads(), load_before=busy, training=train,
                       inference=inference(arch, kwargs, 256, device, repeats), **surroundings(device))
         print(f'{name}: {n} images of {data}, batches of {bs}, {precision}')
         for k,v in {**train, **record['inference']}.items(): print(f'  {k:<36}{v:>10}')

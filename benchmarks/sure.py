@@ -15,7 +15,8 @@ def compare(dn, imgs, noise, seed=0):
         y = y[None].float()/255
         x = noise(y, gen)
         rows.append(dict(estimated=sure(dn, x, noise.sigma, seed=i)[0], **score(dn(x), y)))
-        print(f"{i+1:3} of {len(imgs)}   estimated {rows[-1]['estimated']:.6f}   true {rows[-1]['mse']:.6f}", flush=True)
+        print(f"{i+1:3} of {len(imgs)}   estimated {rows[-1]['estimated']:.6f}   true "
+              f"{rows[-1]['mse']:.6f}", flush=True)
     return pd.DataFrame(rows)
 
 @call_parse
@@ -29,7 +30,10 @@ def main(
     dn, imgs, noise = load_denoiser(name, 'cpu'), pictures('bsd68'), GaussianNoise(level/255)
     rows = compare(dn, imgs, noise)
     told = rows.mean().to_dict()
-    record = {**dn.card['record'], **surroundings('cpu'), 'experiment': 'sure', 'variant': name, 'data': 'bsd68', 'noise': repr(noise), 'level': level, 'images': dict(test=len(rows)),
+    record = {**dn.card['record'], **surroundings('cpu'), 'experiment': 'sure', 'variant': name,
+              'data': 'bsd68', 'noise': repr(noise), 'level': level, 'images': dict(test=len(rows)),
               **told, 'farthest': (rows.estimated/rows.mse - 1).abs().max(), 'published': None}
-    print(f"{name}, σ = {level}, {len(rows)} pictures: estimated {told['estimated']:.6f}, true {told['mse']:.6f}, ratio {told['estimated']/told['mse']:.4f}; farthest single picture {record['farthest']:.1%}")
+    print(f"{name}, σ = {level}, {len(rows)} pictures: estimated {told['estimated']:.6f}, true "
+          f"{told['mse']:.6f}, ratio {told['estimated']/told['mse']:.4f}; farthest single picture "
+          f"{record['farthest']:.1%}")
     print('written to', save_record(record, out, overwrite))

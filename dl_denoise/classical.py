@@ -24,7 +24,8 @@ def _median(x, size=3): return ndimage.median_filter(x, (1, 1, size, size))
 
 # %% ../nbs/01_measure/04_classical.ipynb #19866747
 def _each(x, f, **kwargs):
-    "Filter image by image; a grey one goes in as `[H,W]`, because scikit-image may drop a channel axis of length one"
+    """Filter image by image; a grey one goes in as `[H,W]`, because scikit-image may drop a channel
+    axis of length one"""
     return np.stack([f(o[0], **kwargs)[None] if len(o) == 1 else f(o, channel_axis=0, **kwargs) for o in x])
 
 def _bilateral(x, sigma_color=.5, sigma_spatial=1.):
@@ -48,12 +49,15 @@ def _wavelet(x, sigma=.25, levels=2):
     planes = x.reshape(-1, *x.shape[2:])                     # every colour of every image by itself
     haar = dict(sigma=sigma, wavelet='haar', wavelet_levels=levels, channel_axis=-1)
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')                      # cycle_spin would like dask, but does not need it
-        out = restoration.cycle_spin(planes, restoration.denoise_wavelet, 2**levels-1, func_kw=haar, channel_axis=0)
+        # cycle_spin would like dask, but does not need it
+        warnings.simplefilter('ignore')
+        out = restoration.cycle_spin(planes, restoration.denoise_wavelet, 2**levels-1, func_kw=haar,
+                                     channel_axis=0)
     return out.reshape(x.shape)
 
 # %% ../nbs/01_measure/04_classical.ipynb #4fa205eb
-_FILTERS = dict(mean=_mean, gaussian=_gaussian, median=_median, bilateral=_bilateral, nlm=_nlm, tv=_tv, wavelet=_wavelet)
+_FILTERS = dict(mean=_mean, gaussian=_gaussian, median=_median, bilateral=_bilateral, nlm=_nlm, tv=_tv,
+                wavelet=_wavelet)
 CLASSICAL = tuple(_FILTERS)
 
 def _checked(name, key, value, default):
@@ -62,11 +66,13 @@ def _checked(name, key, value, default):
     ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float('inf')
     if not ok or (whole and value != int(value)) or (odd and value % 2 != 1):
         what = 'an odd whole number' if odd else 'a whole number of at least 1' if whole else 'a number above 0'
-        raise UsageError(f"{key} of the {name} filter must be {what}, got {value!r}; the default is {default}")
+        raise UsageError(f"{key} of the {name} filter must be {what}, got {value!r}; the default is "
+                         f"{default}")
     return int(value) if whole else float(value)
 
 class Filter:
-    "A classical filter by its name, on float images `[B,C,H,W]`; sizes in pixels, brightnesses in units of the range [0, 1]"
+    """A classical filter by its name, on float images `[B,C,H,W]`; sizes in pixels, brightnesses in
+    units of the range [0, 1]"""
     def __init__(self,
         name:str,       # One of `CLASSICAL`
         **params        # mean, median: size; gaussian: sigma; bilateral: sigma_color, sigma_spatial; nlm: h, patch, distance; tv: weight; wavelet: sigma, levels
@@ -74,10 +80,12 @@ class Filter:
         self.name = pick(name, CLASSICAL, 'filter')
         known = {k: p.default for k,p in list(inspect.signature(_FILTERS[name]).parameters.items())[1:]}
         for k in params:
-            if k not in known: raise UsageError(f"the {name} filter has no parameter '{k}'; it takes: {', '.join(known)}")
+            if k not in known:
+                raise UsageError(f"the {name} filter has no parameter '{k}'; it takes: {', '.join(known)}")
         self.params = {k: _checked(name, k, params.get(k, v), v) for k,v in known.items()}
 
-    def __repr__(self): return f"Filter({self.name!r}, {', '.join(f'{k}={v:g}' for k,v in self.params.items())})"
+    def __repr__(self):
+        return f"Filter({self.name!r}, {', '.join(f'{k}={v:g}' for k,v in self.params.items())})"
 
     def __call__(self,
         x:Tensor        # Noisy images `[B,C,H,W]`, float, on any device
@@ -85,7 +93,9 @@ class Filter:
         "Filter a batch, on the CPU"
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim != 4:
             got = f'{x.dtype} {list(x.shape)}' if isinstance(x, Tensor) else type(x).__name__
-            raise DenoiseError(f"a filter takes a float tensor [batch, channel, height, width] with range [0, 1], got {got}; divide 8-bit images by 255, add missing axes with x[None]")
+            raise DenoiseError(f"a filter takes a float tensor [batch, channel, height, width] with "
+                               f"range [0, 1], got {got}; divide 8-bit images by 255, add missing axes "
+                               f"with x[None]")
         out = _FILTERS[self.name](x.detach().cpu().float().numpy(), **self.params)
         return torch.from_numpy(np.ascontiguousarray(out)).to(x)
 
@@ -123,6 +133,8 @@ def tuned_filters(
 ) -> dict:                  # Name to `Filter`
     "All classical filters, tuned on validation images"
     clean = data.valid[:n].float()/255
-    if not len(clean): raise DenoiseError(f"the valid part of {data.name} is empty, and filters are tuned on it; use more images")
+    if not len(clean):
+        raise DenoiseError(f"the valid part of {data.name} is empty, and filters are tuned on it; use "
+                           f"more images")
     noisy = noise(clean, generator=torch.Generator(clean.device).manual_seed(seed))
     return {name: tune(name, clean, noisy) for name in names}

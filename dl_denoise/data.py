@@ -30,7 +30,9 @@ class Splits:
     test:Tensor     # To report on
 
     def __repr__(self):
-        n, shape = '/'.join(f'{len(o):,}' for o in (self.train, self.valid, self.test)), '×'.join(map(str, self.test.shape[1:]))
+        n, shape = '/'.join(f'{len(o):,}'
+                            for o in (self.train, self.valid,
+                                      self.test)), '×'.join(map(str, self.test.shape[1:]))
         return f'{self.name}: {n} images {shape} (train/valid/test)'
 
     def subset(self, train:int=None, valid:int=None, test:int=None):
@@ -45,12 +47,14 @@ def digits(
     from sklearn.datasets import load_digits
     x = torch.from_numpy(load_digits().images)[:,None].float()/16
     if size != 8: x = F.interpolate(x, (size, size), mode='bicubic', align_corners=False).clamp(0, 1)
-    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]      # writers come in blocks: mix them
+    # writers come in blocks: mix them
+    x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
     return Splits('digits', *x.mul(255).round().byte().split([1400, 197, 200]))
 
 # %% ../nbs/01_measure/02_data.ipynb #32f9a690
 _IDX = {
- 'mnist': (['https://ossci-datasets.s3.amazonaws.com/mnist/', 'https://storage.googleapis.com/cvdf-datasets/mnist/'],
+ 'mnist': (['https://ossci-datasets.s3.amazonaws.com/mnist/',
+            'https://storage.googleapis.com/cvdf-datasets/mnist/'],
            'md5:f68b3c2dcbeaaa9fbdd348bbdeb94873', 'md5:9fb629c4189551a2d022fa330f9573f3'),
  'fashion-mnist': (['http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/',
                     'https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/'],
@@ -83,10 +87,13 @@ def read_idx(
         raise DenoiseError(f"{path} is not a whole gzip file ({e}); delete it and fetch it again") from e
     magic = raw[:4]
     if magic != b'\0\0\x08\x03':
-        raise DenoiseError(f"{path} is not an idx file of images: it starts with {magic.hex(' ') or 'nothing'}, expected 00 00 08 03; is it the file of labels, or another format?")
+        raise DenoiseError(f"{path} is not an idx file of images: it starts with "
+                           f"{magic.hex(' ') or 'nothing'}, expected 00 00 08 03; is it the file of "
+                           f"labels, or another format?")
     n, h, w = struct.unpack('>3I', raw[4:16])
     if len(raw) != 16 + n*h*w:
-        raise DenoiseError(f"{path} should hold {n} images of {h}×{w}, {16+n*h*w:,} bytes, but has {len(raw):,}; it was cut short: fetch it again")
+        raise DenoiseError(f"{path} should hold {n} images of {h}×{w}, {16+n*h*w:,} bytes, but has "
+                           f"{len(raw):,}; it was cut short: fetch it again")
     return torch.from_numpy(np.frombuffer(raw, np.uint8, offset=16).copy()).view(n, 1, h, w)
 
 # %% ../nbs/01_measure/02_data.ipynb #8fe9405e
@@ -98,7 +105,8 @@ def _idx_splits(name):
         p = folder/f
         if not p.exists(): download([m+f for m in mirrors], p, digest)
         elif file_hash(p, digest) != digest:
-            raise DenoiseError(f"{p} is not the file expected: its hash is {file_hash(p, digest)}, not {digest}. Delete it to have it downloaded again")
+            raise DenoiseError(f"{p} is not the file expected: its hash is {file_hash(p, digest)}, not "
+                               f"{digest}. Delete it to have it downloaded again")
         parts.append(read_idx(p))
     return Splits(name, parts[0][:-10_000], parts[0][-10_000:], parts[1])
 
@@ -132,11 +140,15 @@ def load_image(
     from PIL import Image, UnidentifiedImageError
     try:
         with Image.open(path) as im:
-            if im.mode[0] in 'IF': raise DenoiseError(f"{path} has more than 8 bits (Pillow calls it {im.mode}), and here pictures of 8 bits are read; save it with 8 bits, or read it with read_picture")
+            if im.mode[0] in 'IF':
+                raise DenoiseError(f"{path} has more than 8 bits (Pillow calls it {im.mode}), and here "
+                                   f"pictures of 8 bits are read; save it with 8 bits, or read it with "
+                                   f"read_picture")
             a = np.array(im.convert('L' if channels == 1 else 'RGB'))
     except FileNotFoundError: raise DenoiseError(f"there is no file {path}; check the name") from None
     except (UnidentifiedImageError, OSError, SyntaxError) as e:
-        raise DenoiseError(f"{path} cannot be read as an image ({e}); expected a whole PNG, JPEG, TIFF, BMP or WebP file") from e
+        raise DenoiseError(f"{path} cannot be read as an image ({e}); expected a whole PNG, JPEG, TIFF, "
+                           f"BMP or WebP file") from e
     return torch.from_numpy(a if channels == 3 else a[...,None]).permute(2, 0, 1).contiguous()
 
 def image_files(
@@ -144,9 +156,14 @@ def image_files(
 ) -> list:                  # Sorted paths
     "All pictures in a folder and its subfolders"
     folder = Path(folder)
-    if not folder.is_dir(): raise UsageError(f"there is no folder {folder}; give a folder of pictures or one of {', '.join(DIGIT_SETS)}")
-    files = sorted(p for p in folder.rglob('*') if p.suffix.lower() in _SUFFIXES and not p.name.startswith('.'))
-    if not files: raise DenoiseError(f"there are no pictures in {folder}; expected files ending in {', '.join(sorted(_SUFFIXES))}")
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}; give a folder of pictures or one of "
+                         f"{', '.join(DIGIT_SETS)}")
+    files = sorted(p for p in folder.rglob('*') if p.suffix.lower() in _SUFFIXES
+                   and not p.name.startswith('.'))
+    if not files:
+        raise DenoiseError(f"there are no pictures in {folder}; expected files ending in "
+                           f"{', '.join(sorted(_SUFFIXES))}")
     return files
 
 def pictures(
@@ -156,7 +173,8 @@ def pictures(
     "The pictures of a folder or of a data set known by name (BSD68, Set12, ...)"
     folder = at_hand(str(source))
     if folder is None and str(source) in PICTURE_SETS and not Path(source).is_dir():
-        raise DenoiseError(f"{source} is not at hand; put its pictures into a folder {source} and set DL_DENOISE_DATA to the folder above it")
+        raise DenoiseError(f"{source} is not at hand; put its pictures into a folder {source} and set "
+                           f"DL_DENOISE_DATA to the folder above it")
     return [load_image(p, channels) for p in image_files(folder or source)]
 
 # %% ../nbs/01_measure/02_data.ipynb #667003e1
@@ -173,8 +191,13 @@ def image_folder(
     "Pictures cut into square tiles; whole pictures go to training, validation or test"
     imgs = pictures(source, channels)
     small = [o for o in imgs if min(o.shape[1:]) < size]
-    if small: raise DenoiseError(f"{len(small)} of {len(imgs)} pictures in {source} are smaller than {size}×{size}, one of {small[0].shape[2]}×{small[0].shape[1]}; remove them or choose smaller tiles")
-    if len(imgs) < 3: raise DenoiseError(f"{source} has {len(imgs)} pictures; at least 3 are needed, for training, validation and test")
+    if small:
+        raise DenoiseError(f"{len(small)} of {len(imgs)} pictures in {source} are smaller than "
+                           f"{size}×{size}, one of {small[0].shape[2]}×{small[0].shape[1]}; remove them "
+                           f"or choose smaller tiles")
+    if len(imgs) < 3:
+        raise DenoiseError(f"{source} has {len(imgs)} pictures; at least 3 are needed, for training, "
+                           f"validation and test")
     order = torch.randperm(len(imgs), generator=torch.Generator().manual_seed(0)).tolist()
     k = max(1, len(imgs)//10)
     part = lambda idxs: torch.cat([tiles(imgs[i], size) for i in idxs])
@@ -207,7 +230,8 @@ class NoisyDL(TfmdDL):
     ):
         self.target = target if isinstance(target, Noise) else pick(target, TARGETS, 'target')
         self.images, self.noise, self.seed = dataset.to(device), noise, seed
-        super().__init__(range(len(dataset)), bs=bs, shuffle=shuffle, num_workers=0, do_setup=False, device=self.images.device, **kwargs)
+        super().__init__(range(len(dataset)), bs=bs, shuffle=shuffle, num_workers=0, do_setup=False,
+                         device=self.images.device, **kwargs)
         self._n_inp, self.gen = 1, None
 
     def before_iter(self):
@@ -216,7 +240,8 @@ class NoisyDL(TfmdDL):
 
     def do_item(self, i): return i
 
-    def clean(self, idxs): return self.images[torch.as_tensor(idxs, device=self.images.device)].float().div_(255)
+    def clean(self, idxs):
+        return self.images[torch.as_tensor(idxs, device=self.images.device)].float().div_(255)
 
     def do_batch(self, idxs):
         y = self.clean(idxs)
@@ -228,14 +253,16 @@ class NoisyDL(TfmdDL):
 @patch
 def new(self:NoisyDL, dataset=None, cls=None, **kwargs):
     "A loader like this one, with some things changed"
-    now = dict(noise=self.noise, target=self.target, bs=self.bs, shuffle=self.shuffle, seed=self.seed, device=self.device, drop_last=self.drop_last)
+    now = dict(noise=self.noise, target=self.target, bs=self.bs, shuffle=self.shuffle, seed=self.seed,
+               device=self.device, drop_last=self.drop_last)
     return (cls or type(self))(self.images if dataset is None else dataset, **{**now, **kwargs})
 
 @patch
 def show_batch(self:NoisyDL, b=None, max_n=8, **kwargs):
     "Noisy images above their targets"
     x, y = b or self.one_batch()
-    return show_rows([[(o, None) for o in x[:max_n]], [(o, None) for o in y[:max_n]]], row_titles=['noisy', f'target: {self.target}'], **kwargs)
+    return show_rows([[(o, None) for o in x[:max_n]], [(o, None) for o in y[:max_n]]],
+                     row_titles=['noisy', f'target: {self.target}'], **kwargs)
 
 @patch
 def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
@@ -257,8 +284,10 @@ def denoise_dls(
 ) -> DataLoaders:           # Training, validation and test loaders; the last two always compare with the clean image
     "fastai DataLoaders of noisy images and targets, on the device, noise drawn fresh in training"
     for part in ('train', 'valid', 'test'):
-        if not len(getattr(data, part)): raise DenoiseError(f"the {part} part of {data.name} is empty; use more images")
+        if not len(getattr(data, part)):
+            raise DenoiseError(f"the {part} part of {data.name} is empty; use more images")
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     train = NoisyDL(data.train, noise, target, bs, shuffle=True, device=device)
-    valid, test = (NoisyDL(o, noise, 'clean', max(bs, 256), seed=seed+i, device=device) for i,o in enumerate((data.valid, data.test)))
+    valid, test = (NoisyDL(o, noise, 'clean', max(bs, 256), seed=seed+i, device=device)
+                   for i,o in enumerate((data.valid, data.test)))
     return DataLoaders(train, valid, test, device=device)

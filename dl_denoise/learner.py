@@ -23,7 +23,9 @@ PRECISIONS = ('auto', 'fp32', 'bf16')
 class Autocast(Callback):
     "Mixed precision in bfloat16 on any device; the loss stays in float32"
     order = 10
-    def before_batch(self): self.cast = torch.autocast(self.dls.device.type, torch.bfloat16); self.cast.__enter__()
+    def before_batch(self):
+        self.cast = torch.autocast(self.dls.device.type, torch.bfloat16)
+        self.cast.__enter__()
     def after_pred(self):
         self.cast.__exit__(None, None, None)
         self.learn.pred = self.pred.float()
@@ -33,7 +35,9 @@ class StopOnNaN(Callback):
     order = -5
     def after_loss(self):
         if self.training and not math.isfinite(self.loss.item()):
-            raise DenoiseError(f"the loss became {self.loss.item()} in epoch {self.epoch}, batch {self.iter}; lower the learning rate (now {self.opt.hypers[-1]['lr']:.2g}) or look for NaN in the images")
+            raise DenoiseError(f"the loss became {self.loss.item()} in epoch {self.epoch}, batch "
+                               f"{self.iter}; lower the learning rate (now "
+                               f"{self.opt.hypers[-1]['lr']:.2g}) or look for NaN in the images")
 
 # %% ../nbs/02_clean/01_learner.ipynb #523834dd
 def _check_model(dls, model):
@@ -44,10 +48,14 @@ def _check_model(dls, model):
     try:
         with torch.no_grad(): out = model.eval()(x)
     except RuntimeError as e:
-        raise DenoiseError(f"the network cannot take images of shape {list(x.shape[1:])} [channels, height, width]: {str(e).splitlines()[0]}. Build it with channels={x.shape[1]}") from e
+        raise DenoiseError(f"the network cannot take images of shape {list(x.shape[1:])} [channels, "
+                           f"height, width]: {str(e).splitlines()[0]}. Build it with "
+                           f"channels={x.shape[1]}") from e
     finally: model.train(was)
     if out.shape != y.shape:
-        raise DenoiseError(f"the network turns images of shape {list(x.shape[1:])} into {list(out.shape[1:])}; a denoiser keeps the shape: build it with channels={x.shape[1]}")
+        raise DenoiseError(f"the network turns images of shape {list(x.shape[1:])} into "
+                           f"{list(out.shape[1:])}; a denoiser keeps the shape: build it with "
+                           f"channels={x.shape[1]}")
 
 def denoise_learner(
     dls,                        # From `denoise_dls`
@@ -64,7 +72,8 @@ def denoise_learner(
     if pick(precision, PRECISIONS, 'precision') == 'auto':
         precision = 'bf16' if dls.device.type == 'cuda' and torch.cuda.is_bf16_supported() else 'fp32'
     cbs = [ChannelsLast(), StopOnNaN(), *([Autocast()] if precision == 'bf16' else []), *L(cbs)]
-    learn = Learner(dls, model, loss_func=loss_func or nn.MSELoss(), opt_func=Adam, lr=lr, wd=0., metrics=metrics, cbs=cbs, **kwargs)
+    learn = Learner(dls, model, loss_func=loss_func or nn.MSELoss(), opt_func=Adam, lr=lr, wd=0.,
+                    metrics=metrics, cbs=cbs, **kwargs)
     learn.precision = precision
     return learn
 
@@ -87,8 +96,10 @@ class Checkpoint(Callback):
         self.learn.seconds = self.before + time.perf_counter() - self.t0
         if self.path is None: return
         rng = self.dls.train.rng.getstate()
-        state = dict(settings=self.settings, epoch=self.epoch+1, seconds=self.seconds, model=self.model.state_dict(), opt=_plain(self.opt.state_dict()),
-                     torch_rng=torch.get_rng_state(), order_rng=[rng[0], list(rng[1]), rng[2]], log=_plain(self.recorder.values),
+        state = dict(settings=self.settings, epoch=self.epoch+1, seconds=self.seconds,
+                     model=self.model.state_dict(), opt=_plain(self.opt.state_dict()),
+                     torch_rng=torch.get_rng_state(), order_rng=[rng[0], list(rng[1]), rng[2]],
+                     log=_plain(self.recorder.values),
                      cuda_rng=torch.cuda.get_rng_state() if self.dls.device.type == 'cuda' else None)
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -97,11 +108,15 @@ class Checkpoint(Callback):
 def _load(learn, path, settings):
     "Put a checkpoint into a learner; the epochs that are done"
     try: s = torch.load(path, map_location=learn.dls.device, weights_only=True)
-    except Exception as e: raise DenoiseError(f"{path} is not a whole checkpoint ({str(e).splitlines()[0]}); delete it to start afresh") from e
+    except Exception as e:
+        raise DenoiseError(f"{path} is not a whole checkpoint ({str(e).splitlines()[0]}); delete it to "
+                           f"start afresh") from e
     differ = {k for k in {*settings, *s['settings']} if settings.get(k) != s['settings'].get(k)}
     if differ:
-        told = ', '.join(f"{k} was {s['settings'].get(k)!r} and is now {settings.get(k)!r}" for k in sorted(differ))
-        raise UsageError(f"{path} belongs to another training: {told}. Use the same settings, or delete it to start afresh")
+        told = ', '.join(f"{k} was {s['settings'].get(k)!r} and is now {settings.get(k)!r}"
+                         for k in sorted(differ))
+        raise UsageError(f"{path} belongs to another training: {told}. Use the same settings, or delete "
+                         f"it to start afresh")
     learn.model.load_state_dict(s['model'])
     learn.create_opt()
     learn.opt.load_state_dict(dict(state=s['opt']['state'], hypers=L(s['opt']['hypers'])))
@@ -126,8 +141,10 @@ def train(
 ):
     "Train with a checkpoint after each epoch; a resumed training ends exactly as one that was never stopped"
     lr = lr or learn.lr
-    settings = dict(epochs=epochs, lr=lr, schedule=pick(schedule, SCHEDULES, 'schedule'), seed=seed, images=learn.dls.train.n,
-                    bs=learn.dls.train.bs, noise=repr(learn.dls.train.noise), target=str(learn.dls.train.target), loss=str(learn.loss_func), precision=learn.precision)
+    settings = dict(epochs=epochs, lr=lr, schedule=pick(schedule, SCHEDULES, 'schedule'), seed=seed,
+                    images=learn.dls.train.n,
+                    bs=learn.dls.train.bs, noise=repr(learn.dls.train.noise),
+                    target=str(learn.dls.train.target), loss=str(learn.loss_func), precision=learn.precision)
     if seed is not None:
         set_seed(seed)
         learn.dls.train.rng.seed(seed)

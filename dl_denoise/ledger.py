@@ -19,8 +19,11 @@ RESULTS = Path(str(files('dl_denoise')))/'results'
 
 def _commit():
     "The commit of the checkout this code runs from, or None"
-    if not (RESULTS.parent.parent/'settings.ini').exists(): return None      # installed: a repository around it is somebody else's
-    try: return subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=RESULTS.parent, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    # installed: a repository around it is somebody else's
+    if not (RESULTS.parent.parent/'settings.ini').exists(): return None
+    try:
+        return subprocess.run(['git', 'rev-parse', '--short=12', 'HEAD'], cwd=RESULTS.parent,
+                              capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError): return None
 
 def _version(package):
@@ -47,7 +50,8 @@ def surroundings(
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #131b020b
 _ARTICLE = 'the article: MNIST, Gaussian noise, 50,000 training pairs, 10,000 test images, 10 epochs, batch 128'
-PUBLISHED = {('demo1', 'cnn'): .01171, ('demo1', 'cae'): .00991, ('demo1', 'dncnn'): .00943, ('demo1', 'win5rb'): .00873,
+PUBLISHED = {('demo1', 'cnn'): .01171, ('demo1', 'cae'): .00991, ('demo1', 'dncnn'): .00943,
+             ('demo1', 'win5rb'): .00873,
              ('demo2', 'win5rb-n2n-clipped'): .0425}
 
 def published(experiment:str, name:str) -> dict|None:
@@ -56,14 +60,18 @@ def published(experiment:str, name:str) -> dict|None:
     return v and dict(value=v, source=_ARTICLE)
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #5c45baf7
-FIELDS = ('experiment', 'model', 'parameters', 'data', 'images', 'noise', 'target', 'epochs', 'batch_size', 'precision', 'seed',
+FIELDS = ('experiment', 'model', 'parameters', 'data', 'images', 'noise', 'target', 'epochs',
+          'batch_size', 'precision', 'seed',
           'mse', 'psnr', 'ssim', 'seconds', 'images_per_second', 'device', 'versions', 'commit')
 TIMED = ('speed', 'large')      # experiments about time and memory, which have no errors to tell
 
 def record_name(r:dict) -> str:
     "File name of a record: experiment, model, variant, data, images and seed"
     n = r.get('images', {}).get('train')
-    return '-'.join(str(o) for o in (r['experiment'], r['model'], *([r['variant']] if r.get('variant') else []), r['data'], *([n] if n else []), *([f"seed{r['seed']}"] if r.get('seed') is not None else []))) + '.json'
+    return '-'.join(str(o) for o in (r['experiment'], r['model'],
+                                     *([r['variant']] if r.get('variant') else []), r['data'],
+                                     *([n] if n else []),
+                                     *([f"seed{r['seed']}"] if r.get('seed') is not None else []))) + '.json'
 
 def save_record(
     record:dict,              # With at least `FIELDS`
@@ -72,9 +80,12 @@ def save_record(
 ) -> Path:                    # The file
     "Write one record of the ledger"
     missing = [f for f in FIELDS if f not in record]
-    if missing and record.get('experiment') not in TIMED: raise DenoiseError(f"the record lacks {', '.join(missing)}; a record needs all of {', '.join(FIELDS)}")
+    if missing and record.get('experiment') not in TIMED:
+        raise DenoiseError(f"the record lacks {', '.join(missing)}; a record needs all of "
+                           f"{', '.join(FIELDS)}")
     path = Path(folder)/record_name(record)
-    if path.exists() and not overwrite: raise DenoiseError(f"{path} exists already; choose another folder or overwrite it explicitly")
+    if path.exists() and not overwrite:
+        raise DenoiseError(f"{path} exists already; choose another folder or overwrite it explicitly")
     save_json(record, path)
     return path
 
@@ -87,9 +98,12 @@ def load_records(
     return [r for r in rs if experiment in (None, r['experiment'])]
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #ed5d9609
-_NAMES = dict(cnn='CNN', cae='CAE', dncnn='DnCNN', win5rb='Win5-RB', mean='moving average', gaussian='Gaussian blur', median='median',
-              bilateral='bilateral', nlm='non-local means', tv='total variation', wavelet='wavelet', noisy='noisy image', **{
-    'supervised': 'clean targets', 'n2n-clipped': 'noisy targets', 'n2n-unbiased': 'noisy targets, unbiased output',
+_NAMES = dict(cnn='CNN', cae='CAE', dncnn='DnCNN', win5rb='Win5-RB', mean='moving average',
+              gaussian='Gaussian blur', median='median',
+              bilateral='bilateral', nlm='non-local means', tv='total variation', wavelet='wavelet',
+              noisy='noisy image', **{
+    'supervised': 'clean targets', 'n2n-clipped': 'noisy targets',
+    'n2n-unbiased': 'noisy targets, unbiased output',
     'n2n-unclipped': 'noisy targets, not clipped', 'n2n-censored': 'noisy targets, censored loss'})
 
 def full_name(model:str) -> str:
@@ -103,15 +117,21 @@ def table(
     rows = []
     for r in records:
         n, pub = (r.get('images') or {}).get('train'), r.get('published')
-        rows.append({'method': ', '.join(full_name(o) for o in (r['model'], r.get('variant')) if o), 'MSE': f"{r['mse']:.5f}", "article's MSE": f"{pub['value']:.5f}" if pub and 'value' in pub else '',
-            'PSNR / dB': f"{r['psnr']:.2f}", 'SSIM': f"{r['ssim']:.3f}", 'parameters': f"{r['parameters']:,}" if r.get('parameters') else '',
-            'images × epochs': f"{n:,} × {r['epochs']}" if r.get('epochs') else '', 'batch': str(r.get('batch_size') or ''),
-            'training / s': f"{r['seconds']:,.0f}" if r.get('seconds') else '', 'inference / ms': f"{r['ms_per_image']:.3f}" if r.get('ms_per_image') else ''})
+        rows.append({'method': ', '.join(full_name(o) for o in (r['model'], r.get('variant')) if o),
+                     'MSE': f"{r['mse']:.5f}",
+                     "article's MSE": f"{pub['value']:.5f}" if pub and 'value' in pub else '',
+            'PSNR / dB': f"{r['psnr']:.2f}", 'SSIM': f"{r['ssim']:.3f}",
+            'parameters': f"{r['parameters']:,}" if r.get('parameters') else '',
+            'images × epochs': f"{n:,} × {r['epochs']}" if r.get('epochs') else '',
+            'batch': str(r.get('batch_size') or ''),
+            'training / s': f"{r['seconds']:,.0f}" if r.get('seconds') else '',
+            'inference / ms': f"{r['ms_per_image']:.3f}" if r.get('ms_per_image') else ''})
     df = pd.DataFrame(rows)
     return df.loc[:, (df != '').any()].set_index('method') if rows else df
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #cbd8dfdd
 def markdown_table(df:pd.DataFrame) -> str:
     "A data frame as a Markdown table, its index first"
-    lines = [[df.index.name or '', *df.columns], ['---', *['---:']*len(df.columns)], *([str(i), *map(str, row)] for i,row in zip(df.index, df.to_numpy()))]
+    lines = [[df.index.name or '', *df.columns], ['---', *['---:']*len(df.columns)],
+             *([str(i), *map(str, row)] for i,row in zip(df.index, df.to_numpy()))]
     return '\n'.join('| ' + ' | '.join(l) + ' |' for l in lines)

@@ -18,7 +18,8 @@ class NoClosedForm(DenoiseError):
     "The noise model has no closed form for what was asked"
 
 class Noise:
-    "A noise model on float images `[B,C,H,W]` with clean range [0, 1]; subclasses say how to `draw`, and `mean` and `var` if they can"
+    """A noise model on float images `[B,C,H,W]` with clean range [0, 1]; subclasses say how to `draw`,
+    and `mean` and `var` if they can"""
     affine = True   # is the mean a straight line in y, and the variance at most quadratic?
     _fields = ()    # the parameters, for the repr
 
@@ -28,8 +29,11 @@ class Noise:
     ) -> Tensor:                           # Noisy images of the same shape, dtype and device
         "A noisy copy of `y`"
         if not isinstance(y, Tensor) or not y.is_floating_point():
-            raise DenoiseError(f"noise is drawn on float tensors with range [0, 1], got {getattr(y, 'dtype', type(y).__name__)}; divide 8-bit images by 255")
-        if y.ndim != 4: raise DenoiseError(f"images have the shape [batch, channel, height, width], got {list(y.shape)}; add the missing axes with y[None]")
+            raise DenoiseError(f"noise is drawn on float tensors with range [0, 1], got "
+                               f"{getattr(y, 'dtype', type(y).__name__)}; divide 8-bit images by 255")
+        if y.ndim != 4:
+            raise DenoiseError(f"images have the shape [batch, channel, height, width], got "
+                               f"{list(y.shape)}; add the missing axes with y[None]")
         return self.draw(y, generator)
 
     def mean(self, y:Tensor) -> Tensor:
@@ -40,7 +44,8 @@ class Noise:
         "Var[noisy | clean = y], elementwise"
         raise NoClosedForm(f"{self} has no closed form for its variance; draw samples instead")
 
-    def __repr__(self): return f"{type(self).__name__}({', '.join(f'{k}={getattr(self, k)!r}' for k in self._fields)})"
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{k}={getattr(self, k)!r}' for k in self._fields)})"
 
     def __rshift__(self, other): return Chain(self, other)
 
@@ -52,7 +57,8 @@ def unbias(self:Noise,
     "Inverse of `mean`, from a table with 4,097 entries; straight on beyond its ends"
     y = torch.linspace(0, 1, 4097, dtype=torch.float64, device=v.device)
     g = self.mean(y)
-    if not (g.diff() > 0).all(): raise NoClosedForm(f"{self} cannot be unbiased: its mean does not grow with the clean value")
+    if not (g.diff() > 0).all():
+        raise NoClosedForm(f"{self} cannot be unbiased: its mean does not grow with the clean value")
     i = torch.searchsorted(g, v.double().contiguous()).clamp(1, len(g)-1)
     return (y[i-1] + (v - g[i-1])/(g[i] - g[i-1])*(y[i] - y[i-1])).to(v.dtype)
 
@@ -87,7 +93,8 @@ class GaussianNoise(Noise):
     ):
         hint = "; images here have the range [0, 1], so sigma 25 of 255 is 25/255"
         pair = isinstance(sigma, (tuple, list))
-        if pair and len(sigma) != 2: raise UsageError(f"sigma must be a number or a pair (low, high), got {sigma!r}")
+        if pair and len(sigma) != 2:
+            raise UsageError(f"sigma must be a number or a pair (low, high), got {sigma!r}")
         for s in (sigma if pair else [sigma]): number(s, 'sigma', 0, 5, hint)
         if pair and sigma[0] > sigma[1]: raise UsageError(f"sigma's range must be (low, high), got {sigma!r}")
         self.sigma, self.clip = (tuple(map(float, sigma)) if pair else float(sigma)), clip
@@ -105,8 +112,11 @@ class GaussianNoise(Noise):
 @patch
 def _moments(self:GaussianNoise, y):
     if not isinstance(self.sigma, tuple):
-        return clipped_gaussian_moments(y, self.sigma) if self.clip else (y, torch.full_like(y, self.sigma**2))
-    if self.clip: raise NoClosedForm(f"{self} has no closed form: its noise is clipped and its sigma is drawn; fix sigma or do not clip")
+        return clipped_gaussian_moments(y, self.sigma) if self.clip else (y,
+                                                                          torch.full_like(y, self.sigma**2))
+    if self.clip:
+        raise NoClosedForm(f"{self} has no closed form: its noise is clipped and its sigma is drawn; fix "
+                           f"sigma or do not clip")
     lo, hi = self.sigma
     return y, torch.full_like(y, (lo*lo + lo*hi + hi*hi)/3)
 
@@ -133,7 +143,9 @@ class PoissonNoise(Noise):
     def affine(self): return not self.clip
 
     def draw(self, y, g=None):
-        if y.min() < 0: raise DenoiseError(f"Poisson noise needs values of at least 0, got {y.min():.3g}; clamp the images first")
+        if y.min() < 0:
+            raise DenoiseError(f"Poisson noise needs values of at least 0, got {y.min():.3g}; clamp the "
+                               f"images first")
         return _clipped(torch.poisson(y*self.photons, generator=g)/self.photons, self.clip)
 
     def _moments(self, y):
@@ -226,7 +238,8 @@ def _write(self:TextNoise, img, font, rng):
     while covered.mean() < self.amount:
         layer = Image.new('L', (W,H))
         word = ''.join(rng.choice(letters, rng.integers(1, 4)))
-        ImageDraw.Draw(layer).text((rng.integers(-W//4, W), rng.integers(-H//4, H)), word, fill=255, font=font)
+        ImageDraw.Draw(layer).text((rng.integers(-W//4, W), rng.integers(-H//4, H)), word, fill=255,
+                                   font=font)
         mask = np.asarray(layer) > 127
         covered |= mask
         colour = torch.as_tensor(rng.random((C,1)), dtype=img.dtype, device=img.device)
@@ -235,7 +248,8 @@ def _write(self:TextNoise, img, font, rng):
 # %% ../nbs/01_measure/01_noise.ipynb #e74d730b
 class Chain(Noise):
     "Noise models one after the other; usually written `a >> b`"
-    def __init__(self, *models): self.models = [o for m in models for o in (m.models if isinstance(m, Chain) else [m])]
+    def __init__(self, *models):
+        self.models = [o for m in models for o in (m.models if isinstance(m, Chain) else [m])]
     def __repr__(self): return ' >> '.join(map(repr, self.models))
     @property
     def affine(self): return all(m.affine for m in self.models)
@@ -248,7 +262,9 @@ class Chain(Noise):
         t = torch.tensor([0., .5, 1.], dtype=y.dtype, device=y.device)
         for s in self.models:
             if s is not self.models[0]:
-                if not s.affine: raise NoClosedForm(f"{self} has no closed form: {s} comes after other noise and is not linear")
+                if not s.affine:
+                    raise NoClosedForm(f"{self} has no closed form: {s} comes after other noise and is "
+                                       f"not linear")
                 v0, vh, v1 = s.var(t)
                 v = ((s.mean(t[2]) - s.mean(t[0]))**2 + 2*(v0 - 2*vh + v1))*v
             m, v = s.mean(m), v + s.var(m)

@@ -34,11 +34,15 @@ def show_rows(
     "A grid of images: 0 to 1 in grey, differences on a diverging map with a colour bar; returns the figure"
     is_signed = lambda r,c: c in signed or r in signed_rows
     nr, nc = len(rows), max(map(len, rows))
-    diffs = [to_array(im) for r,row in enumerate(rows) for c,(im,_) in enumerate(row) if im is not None and is_signed(r,c)]
-    limit = limit or (max(1e-3, float(np.quantile(np.abs(np.concatenate([d.ravel() for d in diffs])), .995))) if diffs else 1)
+    diffs = [to_array(im) for r,row in enumerate(rows) for c,(im,_) in enumerate(row) if im is not None
+             and is_signed(r,c)]
+    limit = limit or (max(1e-3, float(np.quantile(np.abs(np.concatenate([d.ravel() for d in diffs])),
+                                                  .995))) if diffs else 1)
     captions = any(cap for row in rows for _,cap in row)
     margin = .062*max([len(line) for t in row_titles for line in t.split('\n')], default=0)
-    fig, axs = plt.subplots(nr, nc, figsize=(size*nc + margin + (.6 if diffs else 0), (size + (.2 if captions else 0))*nr + (.25 if col_titles else 0)),
+    fig, axs = plt.subplots(nr, nc, figsize=(size*nc + margin + (.6 if diffs else 0),
+                                             (size + (.2 if captions else 0))*nr
+                                             + (.25 if col_titles else 0)),
                             squeeze=False, layout='constrained')
     fig.get_layout_engine().set(w_pad=.01, h_pad=.01, wspace=.01, hspace=.01)
     shown = None
@@ -53,7 +57,8 @@ def show_rows(
             else: ax.imshow(to_array(img).clip(0, 1), cmap='gray', vmin=0, vmax=1)
             if caption: ax.set_xlabel(caption, fontsize=8, labelpad=2)
             if r == 0 and c < len(col_titles): ax.set_title(col_titles[c], fontsize=9)
-        if r < len(row_titles): axs[r][0].set_ylabel(row_titles[r], rotation=0, ha='right', va='center', fontsize=8)
+        if r < len(row_titles):
+            axs[r][0].set_ylabel(row_titles[r], rotation=0, ha='right', va='center', fontsize=8)
     if shown is not None:
         bar = fig.colorbar(shown, ax=axs, shrink=min(1, 2/nr), pad=.01, aspect=15)
         bar.ax.tick_params(labelsize=7)

@@ -11,7 +11,8 @@ from torch import Tensor
 from .core import DenoiseError
 
 # %% ../nbs/01_measure/05_ranges.ipynb #bd61401a
-WHITES = {torch.uint8: 255, torch.uint16: 65535}      # where white is for whole numbers; for floats it is at 1
+# where white is for whole numbers; for floats it is at 1
+WHITES = {torch.uint8: 255, torch.uint16: 65535}
 
 def image_view(
     x       # Tensor `[H,W]`, `[C,H,W]` or `[B,C,H,W]`, or array `[H,W]`, `[H,W,C]` or `[B,C,H,W]`

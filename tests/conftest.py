@@ -16,15 +16,18 @@ def lacking(why):
     pytest.skip(why)
 
 def run(*args, **kwargs):
-    done = subprocess.run([str(o) for o in args], capture_output=True, text=True, stdin=subprocess.DEVNULL, **kwargs)
-    assert done.returncode == 0, f'{args} left with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
+    done = subprocess.run([str(o) for o in args], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL, **kwargs)
+    assert done.returncode == 0, \
+        f'{args} left with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
     return done.stdout
 
 @pytest.fixture(scope='session')
 def built(tmp_path_factory):
     "The source distribution, and the wheel made from it"
     folder = tmp_path_factory.mktemp('build')
-    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', folder/'dist', check.copy_tree(folder/'copy'))
+    run(sys.executable, '-m', 'build', '--no-isolation', '--outdir', folder/'dist',
+        check.copy_tree(folder/'copy'))
     return folder/'dist'
 
 @pytest.fixture(scope='session')
@@ -44,7 +47,8 @@ PACKAGES = dict(newest=['fastai', 'fastcore', 'fasttransform', 'fastprogress', '
 
 @pytest.fixture(scope='session')
 def environment(wheel, tmp_path_factory):
-    "A function that gives the Python of a new environment: the wheel and the named fastai of its own, and for the rest the packages of this one"
+    """A function that gives the Python of a new environment:
+    the wheel and the named fastai of its own, and for the rest the packages of this one"""
     made = {}
     def make(name):
         if name in made: return made[name]
@@ -52,11 +56,14 @@ def environment(wheel, tmp_path_factory):
         venv.create(env, with_pip=False)
         python = env/('Scripts/python.exe' if os.name == 'nt' else 'bin/python')
         site = Path(run(python, '-c', 'import sysconfig; print(sysconfig.get_path("purelib"))').strip())
-        (site/'zz_the_rest.pth').write_text(sysconfig.get_path('purelib') + '\n')      # after its own: the nearer package wins
-        pip = [python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps', '--ignore-installed']
+        # after its own: the nearer package wins
+        (site/'zz_the_rest.pth').write_text(sysconfig.get_path('purelib') + '\n')
+        pip = [python, '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-deps',
+               '--ignore-installed']
         run(*pip, wheel)
         try: run(*pip, *PACKAGES[name], timeout=300)
-        except (AssertionError, subprocess.TimeoutExpired) as e: lacking(f'the {name} fastai could not be installed; is there a network? {str(e)[-300:]}')
+        except (AssertionError, subprocess.TimeoutExpired) as e:
+            lacking(f'the {name} fastai could not be installed; is there a network? {str(e)[-300:]}')
         return made.setdefault(name, python)
     return make
 
@@ -69,13 +76,16 @@ def browser():
 
 @pytest.fixture(scope='session')
 def node_modules():
-    "A function that installs packages from npm, once for each set of versions, and returns the folder that has them"
+    """A function that installs packages from npm, once for each set of versions, and returns the
+    folder that has them"""
     def install(*packages):
         if not shutil.which('npm'): lacking('there is no npm')
         folder = CACHE/'-'.join(['npm', *packages])
         if not (folder/'node_modules').is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             done = subprocess.run(['npm', 'install', '--no-audit', '--no-fund', '--prefix', folder, *packages], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
-            if done.returncode: shutil.rmtree(folder); lacking(f'npm could not install {", ".join(packages)}: {done.stderr[-500:]}')
+            if done.returncode:
+                shutil.rmtree(folder)
+                lacking(f'npm could not install {", ".join(packages)}: {done.stderr[-500:]}')
         return folder
     return install

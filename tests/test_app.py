@@ -23,10 +23,13 @@ def noisy(n): return np.random.default_rng(0).integers(0, 256, (n, n), dtype=np.
 
 def bomb(side=20_000):
     "A whole and valid PNG: few bytes that decode to 400 million"
-    def chunk(kind, data): return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
+    def chunk(kind, data):
+        return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
     z, rows = zlib.compressobj(1), bytes((side + 1)*100)
     packed = b''.join([z.compress(rows) for _ in range(side//100)] + [z.flush()])
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>2I5B', side, side, 8, 0, 0, 0, 0)) + chunk(b'IDAT', packed) + chunk(b'IEND', b'')
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>2I5B', side, side, 8, 0, 0, 0,
+                                                             0)) + chunk(b'IDAT', packed) + chunk(b'IEND',
+                                                                                                  b'')
 
 @pytest.fixture(scope='module')
 def app():
@@ -38,7 +41,8 @@ def app():
 def client(app): return app.test_client()
 
 def send(client, **body): return client.post('/api/denoise', json=body)
-def upload(client, data, name='a.png', **fields): return client.post('/api/denoise', data=dict(image=(io.BytesIO(data), name), **fields))
+def upload(client, data, name='a.png', **fields):
+    return client.post('/api/denoise', data=dict(image=(io.BytesIO(data), name), **fields))
 
 # ---- what it does
 
@@ -61,14 +65,19 @@ def test_same_as_the_library(client, app, name):
 
 def test_noise_on_the_server(client):
     "A file, noise, png as answer; the same seed gives the same"
-    rs = [upload(client, file(), noise='gaussian', strength='0.5', clip='true', seed=s, models='cae-mnist,median', answer='png').json for s in ('1', '1', '2')]
+    rs = [upload(client, file(), noise='gaussian', strength='0.5', clip='true', seed=s,
+                 models='cae-mnist,median', answer='png').json for s in ('1', '1', '2')]
     assert rs[0]['noisy'] == rs[1]['noisy'] != rs[2]['noisy']
     for r in rs:
         assert all(o['mse'] < .5*r['noisy']['mse'] for o in r['results'])
         assert read_picture(base64.b64decode(r['results'][0]['png'])).shape == (28, 28)
 
-@pytest.mark.parametrize('picture', [file(kind='JPEG', quality=95), file(kind='BMP'), file(np.stack([DIGIT]*3, -1)), file(Image.fromarray(DIGIT.astype(np.uint16)*257)),
-                                     file(Image.fromarray(DIGIT).convert('P'))], ids=['jpeg', 'bmp', 'colour', '16 bit', 'palette'])
+@pytest.mark.parametrize('picture', [file(kind='JPEG', quality=95), file(kind='BMP'),
+                                     file(np.stack([DIGIT]*3, -1)),
+                                     file(Image.fromarray(DIGIT.astype(np.uint16)*257)),
+                                     file(Image.fromarray(DIGIT).convert('P'))], ids=['jpeg', 'bmp',
+                                                                                      'colour', '16 bit',
+                                                                                      'palette'])
 def test_kinds_of_pictures(picture):
     a = read_picture(picture)
     assert a.dtype == np.float32 and abs(a - DIGIT/255).mean() < .02
@@ -83,42 +92,75 @@ def test_any_size(client, shape):
 def check_error(r, status):
     assert r.status_code == status, r.data[:300]
     assert r.mimetype == 'application/json' and {*r.json} == {'error', 'reason'} and r.json['reason']
-    assert not re.search(r'Traceback|File "|site-packages|\.py|/home|/usr|/root|/tmp|' + re.escape(str(root)), r.text), f'the error tells too much: {r.text}'
-    assert r.headers['X-Content-Type-Options'] == 'nosniff' and "default-src 'self'" in r.headers['Content-Security-Policy']
+    assert not re.search(r'Traceback|File "|site-packages|\.py|/home|/usr|/root|/tmp|'
+                         + re.escape(str(root)), r.text), f'the error tells too much: {r.text}'
+    assert r.headers['X-Content-Type-Options'] == 'nosniff'
+    assert "default-src 'self'" in r.headers['Content-Security-Policy']
     return r.json['reason']
 
 @pytest.mark.parametrize('what, data, status, reason', [
-    ('empty', b'', 400, 'empty'), ('no picture', b'hello, world', 400, 'not a picture'), ('a GIF', file(kind='GIF'), 400, 'not a picture'),
-    ('half a PNG', file(noisy(60))[:900], 400, 'cut short'), ('half a JPEG', file(noisy(60), 'JPEG')[:900], 400, 'cut short'), ('20 bytes', file()[:20], 400, ''),
-    ('wrong checksum', file()[:45] + b'xxxx' + file()[49:], 400, ''), ('too many pixels', file(np.zeros((300, 300), np.uint8)), 413, '90,000 pixels'),
-    ('bomb', bomb(), 413, 'pixels'), ('too many bytes', bytes(3_000_000), 413, 'bytes')], ids=lambda o: o if isinstance(o, str) else '')
-def test_wrong_pictures(client, what, data, status, reason): assert reason in check_error(upload(client, data), status)
+    ('empty', b'', 400, 'empty'), ('no picture', b'hello, world', 400, 'not a picture'),
+    ('a GIF', file(kind='GIF'), 400, 'not a picture'),
+    ('half a PNG', file(noisy(60))[:900], 400, 'cut short'),
+    ('half a JPEG', file(noisy(60), 'JPEG')[:900], 400, 'cut short'), ('20 bytes', file()[:20], 400, ''),
+    ('wrong checksum', file()[:45] + b'xxxx' + file()[49:], 400, ''),
+    ('too many pixels', file(np.zeros((300, 300), np.uint8)), 413, '90,000 pixels'),
+    ('bomb', bomb(), 413, 'pixels'), ('too many bytes', bytes(3_000_000), 413,
+                                      'bytes')], ids=lambda o: o if isinstance(o, str) else '')
+def test_wrong_pictures(client, what, data, status, reason):
+    assert reason in check_error(upload(client, data), status)
 
 @pytest.mark.parametrize('body, status, reason', [
-    ({}, 400, "key 'image'"), ([1], 400, 'must be an object'), ({'image': None}, 400, 'rows of numbers'), ({'image': 3}, 400, 'rows of numbers'), ({'image': []}, 400, 'rows of numbers'),
-    ({'image': [[]]}, 400, 'rows of numbers'), ({'image': [[1, 2], [3]]}, 400, 'same length'), ({'image': [['a']]}, 400, 'rows of numbers'), ({'image': [[True]]}, 400, 'rows of numbers'),
-    ({'image': [[[1]]]}, 400, 'rows of numbers'), ({'image': {'a': 1}}, 400, 'rows of numbers'), ({'image': [[1e300]]}, 400, 'not finite'), ({'image': [[10**400]]}, 400, ''),
-    ({'image': [[float('nan')]]}, 400, 'not finite'), ({'image': [[float('inf')]]}, 400, 'not finite'), ({'image': pack([np.nan]), 'width': 1, 'height': 1}, 400, 'not finite'),
-    ({'image': [[0, 255]]}, 400, 'divide 8-bit values by 255'), ({'image': pack([0]*4), 'width': 2}, 400, 'height must be'), ({'image': pack([0]*4), 'width': 2, 'height': 3}, 400, '24 bytes'),
-    ({'image': 'ä!', 'width': 1, 'height': 1}, 400, 'not base64'), ({'image': '', 'width': 0, 'height': 1}, 400, 'width must be'), ({'image': '', 'width': True, 'height': 1}, 400, 'width must be'),
-    ({'image': '', 'width': 10**9, 'height': 10**9}, 413, 'pixels'), ({'image': [[0]*70_000]}, 413, '70,000 pixels'),
-    ({'image': [[0]], 'models': 'cea-mnist'}, 400, "did you mean 'cae-mnist'"), ({'image': [[0]], 'models': []}, 400, 'models'), ({'image': [[0]], 'models': [[1]]}, 400, 'models'),
-    ({'image': [[0]], 'models': '../../x'}, 400, 'unknown denoiser'), ({'image': [[0]], 'noise': 'fog'}, 400, 'unknown noise'), ({'image': [[0]], 'noise': 'gaussian', 'strength': 99}, 400, 'sigma'),
-    ({'image': [[0]], 'noise': 'gaussian', 'strength': float('nan')}, 400, 'strength'), ({'image': [[-1]], 'noise': 'poisson'}, 400, 'Poisson'), ({'image': [[0]], 'seed': 1.5, 'noise': 'gaussian'}, 400, 'seed'),
-    ({'image': [[0]], 'answer': 'exe'}, 400, 'kind of answer')], ids=lambda o: str(o)[:40] if isinstance(o, dict) else '')
-def test_wrong_numbers(client, body, status, reason): assert reason in check_error(client.post('/api/denoise', data=json.dumps(body), content_type='application/json'), status)
+    ({}, 400, "key 'image'"), ([1], 400, 'must be an object'), ({'image': None}, 400, 'rows of numbers'),
+    ({'image': 3}, 400, 'rows of numbers'), ({'image': []}, 400, 'rows of numbers'),
+    ({'image': [[]]}, 400, 'rows of numbers'), ({'image': [[1, 2], [3]]}, 400, 'same length'),
+    ({'image': [['a']]}, 400, 'rows of numbers'), ({'image': [[True]]}, 400, 'rows of numbers'),
+    ({'image': [[[1]]]}, 400, 'rows of numbers'), ({'image': {'a': 1}}, 400, 'rows of numbers'),
+    ({'image': [[1e300]]}, 400, 'not finite'), ({'image': [[10**400]]}, 400, ''),
+    ({'image': [[float('nan')]]}, 400, 'not finite'), ({'image': [[float('inf')]]}, 400, 'not finite'),
+    ({'image': pack([np.nan]), 'width': 1, 'height': 1}, 400, 'not finite'),
+    ({'image': [[0, 255]]}, 400, 'divide 8-bit values by 255'),
+    ({'image': pack([0]*4), 'width': 2}, 400, 'height must be'),
+    ({'image': pack([0]*4), 'width': 2, 'height': 3}, 400, '24 bytes'),
+    ({'image': 'ä!', 'width': 1, 'height': 1}, 400, 'not base64'),
+    ({'image': '', 'width': 0, 'height': 1}, 400, 'width must be'),
+    ({'image': '', 'width': True, 'height': 1}, 400, 'width must be'),
+    ({'image': '', 'width': 10**9, 'height': 10**9}, 413, 'pixels'),
+    ({'image': [[0]*70_000]}, 413, '70,000 pixels'),
+    ({'image': [[0]], 'models': 'cea-mnist'}, 400, "did you mean 'cae-mnist'"),
+    ({'image': [[0]], 'models': []}, 400, 'models'), ({'image': [[0]], 'models': [[1]]}, 400, 'models'),
+    ({'image': [[0]], 'models': '../../x'}, 400, 'unknown denoiser'),
+    ({'image': [[0]], 'noise': 'fog'}, 400, 'unknown noise'),
+    ({'image': [[0]], 'noise': 'gaussian', 'strength': 99}, 400, 'sigma'),
+    ({'image': [[0]], 'noise': 'gaussian', 'strength': float('nan')}, 400, 'strength'),
+    ({'image': [[-1]], 'noise': 'poisson'}, 400, 'Poisson'),
+    ({'image': [[0]], 'seed': 1.5, 'noise': 'gaussian'}, 400, 'seed'),
+    ({'image': [[0]], 'answer': 'exe'}, 400,
+     'kind of answer')], ids=lambda o: str(o)[:40] if isinstance(o, dict) else '')
+def test_wrong_numbers(client, body, status, reason):
+    assert reason in check_error(client.post('/api/denoise', data=json.dumps(body),
+                                             content_type='application/json'), status)
 
 def test_other_faults(client):
     assert 'nothing was sent' in check_error(client.post('/api/denoise'), 400)
-    assert 'nothing was sent' in check_error(client.post('/api/denoise', content_type='application/json'), 400)
+    assert 'nothing was sent' in check_error(client.post('/api/denoise', content_type='application/json'),
+                                             400)
     assert 'multipart' in check_error(client.post('/api/denoise', data='x', content_type='text/plain'), 415)
-    assert 'no file' in check_error(client.post('/api/denoise', data={'other': (io.BytesIO(b'x'), 'a.png')}), 400)
-    assert 'no file' in check_error(client.post('/api/denoise', data='x', content_type='multipart/form-data'), 400)
-    assert 'not JSON' in check_error(client.post('/api/denoise', data=b'{"image": [[0', content_type='application/json'), 400)
-    assert 'not JSON' in check_error(client.post('/api/denoise', data=b'['*100_000, content_type='application/json'), 400)
-    check_error(client.post('/api/denoise', data={'image': (io.BytesIO(file()), 'a.png'), **{f'f{i}': 'x' for i in range(100)}}), 413)
+    assert 'no file' in check_error(client.post('/api/denoise',
+                                                data={'other': (io.BytesIO(b'x'), 'a.png')}), 400)
+    assert 'no file' in check_error(client.post('/api/denoise', data='x',
+                                                content_type='multipart/form-data'), 400)
+    assert 'not JSON' in check_error(client.post('/api/denoise', data=b'{"image": [[0',
+                                                 content_type='application/json'), 400)
+    assert 'not JSON' in check_error(client.post('/api/denoise', data=b'['*100_000,
+                                                 content_type='application/json'), 400)
+    check_error(client.post('/api/denoise',
+                            data={'image': (io.BytesIO(file()), 'a.png'),
+                                  **{f'f{i}': 'x' for i in range(100)}}), 413)
     assert 'POST' in check_error(client.get('/api/denoise'), 405)
-    for path in ('/nothing', '/api/nothing', '/../settings.ini', '/%2e%2e/app.py', '/..%2fapp.py', '/etc/passwd', '/a%00b'): check_error(client.get(path), 404)
+    for path in ('/nothing', '/api/nothing', '/../settings.ini', '/%2e%2e/app.py', '/..%2fapp.py',
+                 '/etc/passwd', '/a%00b'):
+        check_error(client.get(path), 404)
     check_error(client.delete('/'), 405)
 
 def test_500_tells_nothing(client, app, monkeypatch):
@@ -139,7 +181,9 @@ def test_time_and_room():
         second = pool.submit(ask); time.sleep(.3)
         start = time.monotonic()
         third = ask()
-        assert 'busy with 2 requests' in check_error(third, 503) and third.headers['Retry-After'] == '1' and time.monotonic() - start < .5
+        assert 'busy with 2 requests' in check_error(third, 503)
+        assert third.headers['Retry-After'] == '1'
+        assert time.monotonic() - start < .5
         assert 'took longer than 1.5 seconds' in check_error(first.result(), 504)
         assert 'busy' in check_error(second.result(), 503) and second.result().headers['Retry-After']
     held.set()
@@ -150,13 +194,18 @@ def test_time_and_room():
 def test_the_page(client):
     r = client.get('/')
     assert r.status_code == 200 and r.mimetype == 'text/html'
-    assert not re.search(r'<script(?![^>]*src=)|\sstyle=|<style|\son\w+=', r.text), 'the content security policy would forbid this'
-    for name in re.findall(r'(?:src|href)="([^"]+)"', r.text): assert client.get('/' + name).status_code == 200, name
+    assert not re.search(r'<script(?![^>]*src=)|\sstyle=|<style|\son\w+=',
+                         r.text), 'the content security policy would forbid this'
+    for name in re.findall(r'(?:src|href)="([^"]+)"', r.text):
+        assert client.get('/' + name).status_code == 200, name
     for name in ('ui.js', 'noise.js', 'engine-api.js', 'style.css', 'index.html', 'icon.svg'):
-        assert not re.search(r'https?://(?!www\.w3\.org)', (WEB/name).read_text(encoding='utf8')), f'{name} refers to another host'
+        assert not re.search(r'https?://(?!www\.w3\.org)',
+                             (WEB/name).read_text(encoding='utf8')), f'{name} refers to another host'
         r = client.get('/' + name)
-        assert r.mimetype == {'js': 'text/javascript', 'css': 'text/css', 'html': 'text/html', 'svg': 'image/svg+xml'}[name.split('.')[1]]
-        assert r.headers['X-Content-Type-Options'] == 'nosniff' and "default-src 'self'" in r.headers['Content-Security-Policy']
+        assert r.mimetype == {'js': 'text/javascript', 'css': 'text/css', 'html': 'text/html',
+                              'svg': 'image/svg+xml'}[name.split('.')[1]]
+        assert r.headers['X-Content-Type-Options'] == 'nosniff'
+        assert "default-src 'self'" in r.headers['Content-Security-Policy']
 
 def test_without_flask(monkeypatch):
     monkeypatch.setitem(sys.modules, 'flask', None)
@@ -171,8 +220,11 @@ def server():
     def no_files():
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    run = subprocess.Popen([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main(sys.argv[1:]))', 'serve', '--port', '0'],
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=ENV, preexec_fn=no_files if os.name == 'posix' else None)
+    run = subprocess.Popen([sys.executable, '-c',
+                            'import sys; from dl_denoise.apps.cli import main; '
+                            'sys.exit(main(sys.argv[1:]))', 'serve', '--port', '0'],
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                           text=True, env=ENV, preexec_fn=no_files if os.name == 'posix' else None)
     port = next((m for line in run.stdout if (m := re.search(r'http://127\.0\.0\.1:(\d+)', line))), None)
     assert port, run.stderr.read()
     run.port = int(port[1])
@@ -192,7 +244,8 @@ def ask(run, method='POST', path='/api/denoise', body=None, kind='application/js
 def form(picture, **fields):
     "Body and kind of a form with a picture"
     part = lambda head, data: b'--b\r\nContent-Disposition: form-data; ' + head + b'\r\n\r\n' + data + b'\r\n'
-    return dict(body=b''.join(part(f'name="{k}"'.encode(), v.encode()) for k,v in fields.items()) + part(b'name="image"; filename="a.png"', picture) + b'--b--\r\n',
+    return dict(body=b''.join(part(f'name="{k}"'.encode(), v.encode()) for k,v in fields.items())
+                + part(b'name="image"; filename="a.png"', picture) + b'--b--\r\n',
                 kind='multipart/form-data; boundary=b')
 
 SMALL = json.dumps(dict(image=pack(DIGIT/255), width=28, height=28, models=['cae-mnist', 'median']))
@@ -234,8 +287,12 @@ def raw(run, data, hang_up=False):
         r.begin()
         return r.status, r.headers['Content-Type'], json.loads(r.read())
 
-@pytest.mark.parametrize('data, status', [(b'POST /api/denoise HTTP/1.1\r\nContent-Length: 9000000000\r\n\r\n', 413), (b'GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n', 400),
-                                          (b'POST / HTTP/1.1\r\nTransfer-Encoding: odd\r\n\r\n', 501), (b'\x16\x03\x01\x02\x00\r\n\r\n', 400), (b'GET / HTTP/1.1\r\nA: ' + b'a'*280_000, 431)],
+@pytest.mark.parametrize('data, status', [(b'POST /api/denoise HTTP/1.1\r\nContent-Length: '
+                                           b'9000000000\r\n\r\n',
+                                           413), (b'GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n', 400),
+                                          (b'POST / HTTP/1.1\r\nTransfer-Encoding: odd\r\n\r\n', 501),
+                                          (b'\x16\x03\x01\x02\x00\r\n\r\n', 400),
+                                          (b'GET / HTTP/1.1\r\nA: ' + b'a'*280_000, 431)],
                          ids=['9 GB', 'odd length', 'odd encoding', 'not HTTP', 'long header'])
 def test_not_http(server, data, status):
     "What never reaches the app is answered in JSON, too"
@@ -244,7 +301,8 @@ def test_not_http(server, data, status):
 
 def test_hang_up(server):
     "Clients that leave: in the middle of sending, and before the answer"
-    large = json.dumps(dict(image=pack(np.zeros((100, 100))), width=100, height=100, models=['cnn-mnist', 'win5rb-mnist'])).encode()
+    large = json.dumps(dict(image=pack(np.zeros((100, 100))), width=100, height=100,
+                            models=['cnn-mnist', 'win5rb-mnist'])).encode()
     head = b'POST /api/denoise HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n' % len(large)
     for data in (head, head + large[:1000], head + large, head + large): raw(server, data, hang_up=True)
     deadline = time.monotonic() + 60
@@ -255,11 +313,14 @@ def test_hang_up(server):
 
 def test_batches_form(server):
     "Several that ask at once, often enough, meet in a batch"
-    with ThreadPoolExecutor(8) as pool: answers = [r for _ in range(5) for _,_,r in pool.map(lambda _: ask(server, body=SMALL), range(16))]
+    with ThreadPoolExecutor(8) as pool:
+        answers = [r for _ in range(5) for _,_,r in pool.map(lambda _: ask(server, body=SMALL), range(16))]
     assert max(o['batch'] for r in answers for o in r['results']) > 1
 
 def test_a_taken_port(app, server):
-    with pytest.raises(DenoiseError, match=f'cannot listen on 127.0.0.1, port {server.port}: .*choose another'): make_server(app, port=server.port)
+    with pytest.raises(DenoiseError, match=f'cannot listen on 127.0.0.1, port {server.port}: .*choose '
+                                           f'another'):
+        make_server(app, port=server.port)
 
 def test_localhost(app):
     "A name may stand for several addresses"

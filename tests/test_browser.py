@@ -28,7 +28,8 @@ def open_page(browser, url, **kwargs):
     page.wrong = []
     page.on('console', lambda m: page.wrong.append(m.text) if m.type in ('error', 'warning') else None)
     page.on('pageerror', lambda e: page.wrong.append(str(e)))
-    page.on('request', lambda r: None if r.url.startswith((url, 'data:', 'blob:')) else page.wrong.append(f'asked another host: {r.url}'))
+    page.on('request', lambda r: None if r.url.startswith((url, 'data:', 'blob:'))
+            else page.wrong.append(f'asked another host: {r.url}'))
     page.goto(url)
     until(lambda: page.locator('#samples button').count() == 10)
     rest(page)
@@ -50,11 +51,15 @@ def rest(page):
 def shown(page):
     "The MSE of each figure on the screen, as a reader sees it"
     rest(page)
-    return {f.get_attribute('data-name'): float(f.locator('.mse').inner_text()) for f in page.locator('figure[data-name]:visible').all()}
+    return {f.get_attribute('data-name'): float(f.locator('.mse').inner_text())
+            for f in page.locator('figure[data-name]:visible').all()}
 
 def pixels(page, selector):
     "What a canvas shows, `[H,W]`, 0 to 255 (red)"
-    w, h, data = page.locator(selector).first.evaluate('c => [c.width, c.height, [...c.getContext("2d").getImageData(0, 0, c.width, c.height).data].filter((_, i) => i % 4 == 0)]')
+    w, h, data = page.locator(selector).first.evaluate('c => [c.width, c.height, '
+                                                       '[...c.getContext("2d").getImageData(0, 0, '
+                                                       'c.width, c.height).data].filter((_, i) => i % 4 '
+                                                       '== 0)]')
     return np.array(data).reshape(h, w)
 
 def all_better(page, than=1.):
@@ -64,7 +69,8 @@ def all_better(page, than=1.):
     return noisy, found
 
 def only(page, *names):
-    for box in page.locator('#denoisers input').all(): box.set_checked(box.get_attribute('data-name') in names)
+    for box in page.locator('#denoisers input').all():
+        box.set_checked(box.get_attribute('data-name') in names)
     rest(page)
 
 def slide(page, value): page.locator('#strength').fill(str(value))
@@ -76,11 +82,13 @@ def test_opens(page):
     assert {'cnn-mnist', 'cae-mnist', 'dncnn-mnist', 'win5rb-mnist', 'median'} <= {*found}
     assert .08 < noisy < .15
     figure = page.locator('figure[data-name=cae-mnist]')
-    assert re.fullmatch(r'\d+\.\d dB', figure.locator('.psnr').inner_text()) and re.fullmatch(r'\d+\.\d ms', figure.locator('.ms').inner_text())
+    assert re.fullmatch(r'\d+\.\d dB', figure.locator('.psnr').inner_text())
+    assert re.fullmatch(r'\d+\.\d ms', figure.locator('.ms').inner_text())
     psnr = float(figure.locator('.psnr').inner_text()[:-3])
     assert abs(psnr + 10*np.log10(found['cae-mnist'])) < .1
     clean, result = pixels(page, '#clean')/255, pixels(page, 'figure[data-name=cae-mnist] canvas')/255
-    assert abs(((clean - result)**2).mean() - found['cae-mnist']) < .003            # the number belongs to the picture
+    # the number belongs to the picture
+    assert abs(((clean - result)**2).mean() - found['cae-mnist']) < .003
     best = page.locator('figure.best')
     assert best.count() == 1 and found[best.get_attribute('data-name')] == min(found.values())
 
@@ -117,7 +125,10 @@ def test_latest_wins(page):
     "Many changes, few requests, never two at a time for a denoiser, and the last state is what stays"
     under_way, most, asked = set(), [0], [0]
     def began(r):
-        if r.url.endswith('/api/denoise'): under_way.add(r); asked[0] += 1; most[0] = max(most[0], len(under_way))
+        if r.url.endswith('/api/denoise'):
+            under_way.add(r)
+            asked[0] += 1
+            most[0] = max(most[0], len(under_way))
     page.on('request', began)
     page.on('requestfinished', lambda r: under_way.discard(r))
     only(page, 'cae-mnist')
@@ -147,7 +158,8 @@ def test_change_models_and_noise(page):
     for kind in ('poisson', 'speckle', 'impulse', 'salt_pepper', 'bernoulli'):
         page.select_option('#kind', kind)
         now = shown(page)
-        assert now['noisy'] > 0 and page.locator('#clip').is_disabled() == (kind not in ('poisson', 'speckle'))
+        assert now['noisy'] > 0
+        assert page.locator('#clip').is_disabled() == (kind not in ('poisson', 'speckle'))
     page.select_option('#kind', 'salt_pepper')
     slide(page, .1)
     now = shown(page)
@@ -187,7 +199,8 @@ def picture(a, kind='PNG'):
     Image.fromarray(a).save(f, kind)
     return f.getvalue()
 
-def load(page, name, data, mime='image/png'): page.locator('#file').set_input_files(dict(name=name, mimeType=mime, buffer=data))
+def load(page, name, data, mime='image/png'):
+    page.locator('#file').set_input_files(dict(name=name, mimeType=mime, buffer=data))
 
 def test_load_a_picture(page):
     a = np.zeros((100, 200, 3), np.uint8)
@@ -204,14 +217,17 @@ def test_load_a_picture(page):
     until(lambda: pixels(page, '#clean').shape == (64, 128))
     assert pixels(page, '#clean')[32, 5:10].min() > 200
     found = shown(page)
-    assert pixels(page, 'figure[data-name=cae-mnist] canvas').shape == (64, 128) and found['cae-mnist'] < found['noisy']
+    assert pixels(page, 'figure[data-name=cae-mnist] canvas').shape == (64, 128)
+    assert found['cae-mnist'] < found['noisy']
     load(page, 'colour.jpg', picture(np.full((30, 30, 3), (255, 0, 0), np.uint8), 'JPEG'), 'image/jpeg')
     until(lambda: pixels(page, '#clean').shape == (30, 30))
     assert abs(pixels(page, '#clean').mean() - .299*255) < 3   # grey as eyes weigh the colours
 
 def test_load_what_is_not_a_picture(page):
     was = pixels(page, '#clean')
-    for name, data, mime in [('notes.txt', b'no picture at all', 'text/plain'), ('broken.png', picture(np.zeros((9, 9), np.uint8))[:30], 'image/png'), ('empty.png', b'', 'image/png')]:
+    for name, data, mime in [('notes.txt', b'no picture at all', 'text/plain'),
+                             ('broken.png', picture(np.zeros((9, 9), np.uint8))[:30], 'image/png'),
+                             ('empty.png', b'', 'image/png')]:
         load(page, name, data, mime)
         until(lambda: name in page.inner_text('#message') if page.locator('#message').is_visible() else False)
         assert 'is not a picture that this browser can read' in page.inner_text('#message')
@@ -222,7 +238,10 @@ def test_load_what_is_not_a_picture(page):
 
 def test_keyboard_only(page):
     "Everything can be reached and done with keys, and one sees where one is"
-    press, focus = page.keyboard.press, lambda: page.evaluate('document.activeElement.id || document.activeElement.dataset.name || document.activeElement.ariaLabel || document.activeElement.tagName')
+    press, focus = page.keyboard.press, lambda: page.evaluate('document.activeElement.id || '
+                                                              'document.activeElement.dataset.name || '
+                                                              'document.activeElement.ariaLabel || '
+                                                              'document.activeElement.tagName')
     visited = []
     def tab_to(name):
         for _ in range(60):
@@ -267,14 +286,17 @@ def test_names_for_all(page):
     nameless = page.evaluate('''() => [...document.querySelectorAll('button, input, select, canvas')].filter(o =>
         !(o.labels?.length || o.ariaLabel || o.textContent.trim() || o.closest('[role=img]') || o.ariaHidden == 'true')).map(o => o.outerHTML)''')
     assert nameless == []
-    assert page.get_attribute('#said', 'aria-live') == 'polite' and page.get_attribute('#message', 'role') == 'alert'
+    assert page.get_attribute('#said', 'aria-live') == 'polite'
+    assert page.get_attribute('#message', 'role') == 'alert'
 
 def contrast(page, selector):
     "Contrast of an element's text against what lies behind it, by the formula of WCAG"
     def parse(s): return [float(o) for o in re.findall(r'[\d.]+', s)]
     text = parse(page.locator(selector).first.evaluate('o => getComputedStyle(o).color'))
     behind = parse(page.locator(selector).first.evaluate('o => { while (o && /rgba\\(.*, 0\\)/.test(getComputedStyle(o).backgroundColor)) o = o.parentElement; return getComputedStyle(o).backgroundColor }'))
-    light = lambda c: np.dot([.2126, .7152, .0722], [v/12.92 if v <= .03928 else ((v + .055)/1.055)**2.4 for v in np.array(c[:3])/255])
+    light = lambda c: np.dot([.2126, .7152, .0722],
+                             [v/12.92 if v <= .03928 else ((v + .055)/1.055)**2.4
+                              for v in np.array(c[:3])/255])
     a, b = sorted((light(text), light(behind)))
     return (b + .05)/(a + .05)
 
@@ -283,7 +305,9 @@ def test_colours(browser, url, scheme):
     page = open_page(browser, url, color_scheme=scheme)
     load(page, 'a.png', b'nothing')
     until(page.locator('#message').is_visible)
-    for o in ('h1', 'header p', '#message', '#pen-help', 'button', 'select', 'figcaption strong', '.ms', '.small', 'footer'): assert contrast(page, o) >= 4.5, o
+    for o in ('h1', 'header p', '#message', '#pen-help', 'button', 'select', 'figcaption strong', '.ms',
+              '.small', 'footer'):
+        assert contrast(page, o) >= 4.5, o
     dark = sum(int(v) for v in re.findall(r'\d+', page.evaluate('getComputedStyle(document.body).backgroundColor'))[:3]) < 200
     assert dark == (scheme == 'dark')
     page.context.close()
@@ -300,7 +324,11 @@ def test_small_screens(browser, url, width):
         page.evaluate('scrollTo(0, 0)')
     page.get_by_role('button', name='Clear').tap()
     box, cdp = page.locator('#clean').bounding_box(), page.context.new_cdp_session(page)
-    touch = lambda kind, *at: cdp.send('Input.dispatchTouchEvent', dict(type=kind, touchPoints=[dict(x=box['x'] + x/28*box['width'], y=box['y'] + y/28*box['height']) for x,y in at]))
+    touch = lambda kind, *at: cdp.send('Input.dispatchTouchEvent',
+                                       dict(type=kind,
+                                            touchPoints=[dict(x=box['x'] + x/28*box['width'],
+                                                              y=box['y']
+                                                              + y/28*box['height']) for x,y in at]))
     touch('touchStart', (14, 6))
     for y in range(7, 22): touch('touchMove', (14, y))
     touch('touchEnd')
@@ -313,7 +341,9 @@ def test_server_that_fails(browser, url):
     "The reason is on the page; when the server is back, so are the results"
     page = open_page(browser, url)
     only(page, 'cae-mnist')
-    page.route('**/api/denoise', lambda r: r.fulfill(status=503, json=dict(error='Service Unavailable', reason='the server is busy with 64 requests')))
+    page.route('**/api/denoise', lambda r: r.fulfill(status=503,
+                                                     json=dict(error='Service Unavailable',
+                                                               reason='the server is busy with 64 requests')))
     slide(page, .3)
     until(page.locator('#message').is_visible)
     assert 'busy with 64 requests' in page.inner_text('#message')
@@ -330,11 +360,15 @@ def test_server_that_fails(browser, url):
 # ---- the noise in the browser is the noise of the library
 
 @pytest.mark.parametrize('kind, param, clip, model', [
-    ('gaussian', .5, True, GaussianNoise(.5, clip=True)), ('gaussian', .3, False, GaussianNoise(.3)), ('poisson', 8, False, PoissonNoise(8)), ('poisson', 3.5, True, PoissonNoise(3.5, clip=True)),
-    ('poisson', 900, False, PoissonNoise(900)), ('speckle', .4, False, SpeckleNoise(.4)), ('speckle', .8, True, SpeckleNoise(.8, clip=True)), ('impulse', .2, True, ImpulseNoise(.2)),
-    ('salt_pepper', .3, True, SaltPepperNoise(.3)), ('bernoulli', .4, True, BernoulliNoise(.4))], ids=lambda o: repr(o))
+    ('gaussian', .5, True, GaussianNoise(.5, clip=True)), ('gaussian', .3, False, GaussianNoise(.3)),
+    ('poisson', 8, False, PoissonNoise(8)), ('poisson', 3.5, True, PoissonNoise(3.5, clip=True)),
+    ('poisson', 900, False, PoissonNoise(900)), ('speckle', .4, False, SpeckleNoise(.4)),
+    ('speckle', .8, True, SpeckleNoise(.8, clip=True)), ('impulse', .2, True, ImpulseNoise(.2)),
+    ('salt_pepper', .3, True, SaltPepperNoise(.3)),
+    ('bernoulli', .4, True, BernoulliNoise(.4))], ids=lambda o: repr(o))
 def test_noise_models(page, kind, param, clip, model):
-    "Mean and variance for five brightnesses, 40,000 draws each, against the closed forms: five standard errors of the mean, 5 % of the variance"
+    """Mean and variance for five brightnesses, 40,000 draws each, against the closed forms:
+    five standard errors of the mean, 5 % of the variance"""
     n = 40_000
     stats = page.evaluate('''async ([kind, param, clip, n]) => {
         const {addNoise} = await import('/noise.js');

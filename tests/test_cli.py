@@ -2,7 +2,8 @@
 import json, os, signal, subprocess, sys, time
 import pytest
 
-COMMAND = [sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())']     # what the installed script does
+# what the installed script does
+COMMAND = [sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())']
 
 def run(*args, env=None, timeout=300, **kw):
     "Run `dl_denoise` as a process"
@@ -43,7 +44,8 @@ def test_answers_at_once(args, code, words):
 def test_interrupted_and_resumed(tmp_path):
     "Ctrl-C in training keeps the finished epochs; --resume goes on and ends with a table and pictures"
     args = ['demo1', '--models', 'cnn', '--images', '400', '--epochs', '8', '--out', 'out']
-    p = subprocess.Popen([*COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    p = subprocess.Popen([*COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                         text=True,
                          preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # some parents ignore it
     checkpoint, end = tmp_path/'out/checkpoints/cnn.pth', time.time()+200
     while not checkpoint.exists() and p.poll() is None and time.time() < end: time.sleep(.05)
@@ -51,32 +53,42 @@ def test_interrupted_and_resumed(tmp_path):
     out, err = p.communicate(timeout=60)
     assert p.returncode == 130 and '--resume' in err and 'Traceback' not in err
     assert not (tmp_path/'out/results').exists()
-    assert [f.name for f in checkpoint.parent.iterdir()] == ['cnn.pth']          # whole, and nothing half-written beside it
+    # whole, and nothing half-written beside it
+    assert [f.name for f in checkpoint.parent.iterdir()] == ['cnn.pth']
     r = run(*args, '--resume', cwd=tmp_path)
     assert r.returncode == 0, r.stderr
     assert 'CNN' in r.stdout and 'median' in r.stdout
-    for f in ('digits.png', 'histograms.png', 'worst.png', 'weights/cnn-digits.safetensors'): assert (tmp_path/'out'/f).stat().st_size > 1000
+    for f in ('digits.png', 'histograms.png', 'worst.png', 'weights/cnn-digits.safetensors'):
+        assert (tmp_path/'out'/f).stat().st_size > 1000
     records = [json.loads(p.read_text()) for p in (tmp_path/'out/results').glob('*.json')]
     assert {r['model'] for r in records} >= {'noisy', 'median', 'cnn'}
-    r = run(*args[:-4], '--epochs', '7', '--out', 'out', '--resume', cwd=tmp_path)          # a checkpoint of another training
+    # a checkpoint of another training
+    r = run(*args[:-4], '--epochs', '7', '--out', 'out', '--resume', cwd=tmp_path)
     failed(r, 2, 'epochs was 8 and is now 7')
 
 def test_demo2(tmp_path):
-    "Demo 2, small: a table with both targets, pictures, weights that load, and a message where the ways do not fit"
+    """Demo 2, small: a table with both targets, pictures, weights that load, and a message where the
+    ways do not fit"""
     args = ['demo2', '--images', '300', '--epochs', '2', '--ways', 'supervised,n2n-unbiased', '--out', 'out']
     r = run(*args, cwd=tmp_path)
     assert r.returncode == 0, r.stderr
     assert 'CNN, clean targets' in r.stdout and 'CNN, noisy targets, unbiased output' in r.stdout
-    for f in ('digits.png', 'histograms.png', 'weights/cnn-n2n-clipped-digits.safetensors'): assert (tmp_path/'out'/f).stat().st_size > 1000
-    records = {r.get('variant'): r for r in (json.loads(p.read_text()) for p in (tmp_path/'out/results').glob('*.json'))}
-    assert {*records} == {None, 'supervised', 'n2n-clipped', 'n2n-unbiased'} and records['n2n-clipped']['target'] == 'noisy'
+    for f in ('digits.png', 'histograms.png', 'weights/cnn-n2n-clipped-digits.safetensors'):
+        assert (tmp_path/'out'/f).stat().st_size > 1000
+    records = {r.get('variant'): r for r in (json.loads(p.read_text())
+                                             for p in (tmp_path/'out/results').glob('*.json'))}
+    assert {*records} == {None, 'supervised', 'n2n-clipped', 'n2n-unbiased'}
+    assert records['n2n-clipped']['target'] == 'noisy'
     from dl_denoise.pictures.denoiser import load_denoiser
-    assert load_denoiser('cnn-n2n-clipped-digits', folder=tmp_path/'out'/'weights').card['record'] == records['n2n-clipped']
-    assert run(*args, cwd=tmp_path).returncode == 0 and (tmp_path/'out-2'/'digits.png').exists()      # nothing is written over
+    assert load_denoiser('cnn-n2n-clipped-digits',
+                         folder=tmp_path/'out'/'weights').card['record'] == records['n2n-clipped']
+    # nothing is written over
+    assert run(*args, cwd=tmp_path).returncode == 0 and (tmp_path/'out-2'/'digits.png').exists()
 
 def test_no_network_no_data(tmp_path):
     "Without data and network: says so, leaves nothing half-written, exit code 1"
-    env = dict(DL_DENOISE_DATA='', XDG_CACHE_HOME=str(tmp_path/'cache'), HTTP_PROXY='http://127.0.0.1:9', HTTPS_PROXY='http://127.0.0.1:9',
+    env = dict(DL_DENOISE_DATA='', XDG_CACHE_HOME=str(tmp_path/'cache'), HTTP_PROXY='http://127.0.0.1:9',
+               HTTPS_PROXY='http://127.0.0.1:9',
                http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9')
     r = run('demo1', '--data', 'mnist', '--models', 'cnn', env=env, cwd=tmp_path)
     failed(r, 1, 'could not download train-images-idx3-ubyte.gz', 'Check the network')
@@ -85,7 +97,8 @@ def test_no_network_no_data(tmp_path):
 def test_corrupted_mnist(tmp_path):
     "A file with the right name and wrong bytes is never used"
     (tmp_path/'mnist').mkdir()
-    for f in ('train-images-idx3-ubyte.gz', 't10k-images-idx3-ubyte.gz'): (tmp_path/'mnist'/f).write_bytes(b'\x1f\x8b not really')
+    for f in ('train-images-idx3-ubyte.gz', 't10k-images-idx3-ubyte.gz'):
+        (tmp_path/'mnist'/f).write_bytes(b'\x1f\x8b not really')
     r = run('evaluate', 'cnn-mnist', env=dict(DL_DENOISE_DATA=str(tmp_path)))
     failed(r, 1, 'is not the file expected', 'Delete it')
 
@@ -93,15 +106,19 @@ def test_folder_of_wrong_pictures(tmp_path):
     "A file that is not an image, and images of the wrong shape"
     from PIL import Image
     for i in range(3): Image.new('L', (20, 50)).save(tmp_path/f'{i}.png')
-    failed(run('demo1', '--data', str(tmp_path), '--out', str(tmp_path/'o')), 1, 'smaller than 32×32', '20×50')
+    failed(run('demo1', '--data', str(tmp_path), '--out', str(tmp_path/'o')), 1, 'smaller than 32×32',
+           '20×50')
     (tmp_path/'3.png').write_text('hello')
-    failed(run('demo1', '--data', str(tmp_path), '--out', str(tmp_path/'o')), 1, 'cannot be read as an image', '3.png')
+    failed(run('demo1', '--data', str(tmp_path), '--out', str(tmp_path/'o')), 1,
+           'cannot be read as an image', '3.png')
 
 @pytest.mark.skipif(os.name != 'posix' or os.geteuid() != 0, reason='needs root to make a small file system')
 def test_full_disk(tmp_path):
     "On a full disk: one line, exit code 1, nothing half-written"
     disk = tmp_path/'disk'; disk.mkdir()
-    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk], capture_output=True).returncode: pytest.skip('cannot mount a small file system here')
+    if subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', disk],
+                      capture_output=True).returncode:
+        pytest.skip('cannot mount a small file system here')
     try:
         r = run('demo1', '--models', 'cnn', '--images', '200', '--epochs', '1', '--out', str(disk/'out'))
         failed(r, 1, 'no space left')
@@ -114,4 +131,6 @@ def test_models_and_evaluate():
     names = list(cards())
     r = run('models')
     assert r.returncode == 0 and all(n in r.stdout for n in names)
-    if names: assert run('evaluate', names[0], '--data', 'digits', '--images', '50').stdout.startswith(f'{names[0]} on 50 test images of digits: MSE')
+    if names:
+        assert run('evaluate', names[0], '--data', 'digits', '--images',
+                   '50').stdout.startswith(f'{names[0]} on 50 test images of digits: MSE')

@@ -1,4 +1,5 @@
-"Every page as Colab runs it: in a real kernel, in an empty folder, with only the built wheel and the newest fastai, and no repository beside it"
+"""Every page as Colab runs it: in a real kernel, in an empty folder, with only the built wheel and the
+newest fastai, and no repository beside it"""
 import json, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
 import nbformat, pytest
@@ -9,12 +10,15 @@ def execute(page, folder):
     "Run the cells that the test command has to run"
     nb = nbformat.read(page, 4)
     nb.cells = [c for c in nb.cells if c.cell_type == 'code' and not {'slow', 'cuda', 'eval'} & flags(c)]
-    NotebookClient(nb, timeout=900, kernel_name='as-on-colab', resources=dict(metadata=dict(path=folder))).execute()
+    NotebookClient(nb, timeout=900, kernel_name='as-on-colab',
+                   resources=dict(metadata=dict(path=folder))).execute()
 
 def run(page, folder):
-    "The same in a process of its own, which nothing that other tests have started can disturb; returns the seconds and what went wrong"
+    """The same in a process of its own, which nothing that other tests have started can disturb;
+    returns the seconds and what went wrong"""
     start = time.monotonic()
-    done = subprocess.run([sys.executable, __file__, str(page), str(folder)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run([sys.executable, __file__, str(page), str(folder)], stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=1200)
     return time.monotonic() - start, done.stderr[-6000:] if done.returncode else ''
 
 @pytest.fixture(scope='session')

@@ -27,12 +27,14 @@ def test_verdict_on_photographs(dn, photos):
     assert all('noise is left' in verdict(evidence(x, x)) for x,_ in photos)
 
 def test_weak_noise(dn, photos):
-    "Texture is taken neither for noise nor for noise that is left; but the first of the five is texture all over"
+    """Texture is taken neither for noise nor for noise that is left;
+    but the first of the five is texture all over"""
     clean, g = [y for _,y in photos], torch.Generator().manual_seed(1)
     weak = [GaussianNoise(5/255)(y, g) for y in clean]
     assert sum('hardly any noise' in verdict(evidence(y, dn(y))) for y in clean) == 4
     assert sum('looks like noise' in verdict(evidence(x, dn(x))) for x in weak) >= 4
-    assert sum(abs(estimate_sigma(x)*255 - 5) < .5 for x in weak) >= 4 and all(abs(estimate_sigma(x)/S - 1) < .05 for x,_ in photos)
+    assert sum(abs(estimate_sigma(x)*255 - 5) < .5 for x in weak) >= 4
+    assert all(abs(estimate_sigma(x)/S - 1) < .05 for x,_ in photos)
 
 def test_sure_without_what_is_clipped(dn, photos):
     "As files have it: rounded to 8 bits and clipped"
@@ -54,7 +56,9 @@ def test_kinds_of_pictures():
     a = np.random.default_rng(0).normal(128, 25, (64, 64)).clip(0, 255).astype(np.uint8)
     want = estimate_sigma(a)
     assert abs(want*255 - 25) < 2
-    for same in (torch.from_numpy(a), a/255., a.astype(np.uint16)*257, np.stack([a]*3, -1), torch.from_numpy(a)[None, None]): assert abs(estimate_sigma(same) - want) < 1e-6
+    for same in (torch.from_numpy(a), a/255., a.astype(np.uint16)*257, np.stack([a]*3, -1),
+                 torch.from_numpy(a)[None, None]):
+        assert abs(estimate_sigma(same) - want) < 1e-6
     for odd in (a.astype(int), torch.full((16, 16), torch.nan), np.zeros((3, 3, 3, 3, 3), np.uint8)):
         with pytest.raises(DenoiseError): estimate_sigma(odd)
 
@@ -63,10 +67,12 @@ def test_faults(dn, tmp_path):
     with pytest.raises(UsageError, match='sigma must be'): sure(dn, x, 0)
     with pytest.raises(UsageError, match='more than'): report(x[..., :8], dn)
     with pytest.raises(DenoiseError): estimate_poisson(torch.rand(8, 8))
-    assert verdict(evidence(torch.full((40, 40), .5), torch.full((40, 40), .5))).startswith('there was hardly any noise')
+    assert verdict(evidence(torch.full((40, 40), .5),
+                            torch.full((40, 40), .5))).startswith('there was hardly any noise')
 
 @pytest.mark.parametrize('a,b', [(1., 0.), (1/30, 0.), (1/30, 1e-3), (.01, .05)])
 def test_anscombe_has_no_step(a, b):
     "The inverse grows all along, also where the table ends"
-    v = inverse_anscombe(torch.linspace(0, anscombe(torch.tensor(300*a), a, b).item(), 5000, dtype=torch.float64), a, b)
+    v = inverse_anscombe(torch.linspace(0, anscombe(torch.tensor(300*a), a, b).item(), 5000,
+                                        dtype=torch.float64), a, b)
     assert (v.diff() >= -1e-9).all() and v.diff().max() < .5*a and abs(v[-1]/a - 300) < 1

@@ -4,7 +4,8 @@ import pytest
 from dl_denoise.core import DenoiseError, UsageError, cards
 
 for name in ('onnx', 'onnxruntime'):
-    if importlib.util.find_spec(name) is None and os.environ.get('CI') != 'true': pytest.skip(f'the package {name} is not installed', allow_module_level=True)
+    if importlib.util.find_spec(name) is None and os.environ.get('CI') != 'true':
+        pytest.skip(f'the package {name} is not installed', allow_module_level=True)
 import onnx, onnxruntime, torch
 from dl_denoise.pictures import tiles as large
 from dl_denoise.apps.export import LIMIT, OPSETS, export_onnx, onnx_difference
@@ -14,28 +15,37 @@ from dl_denoise.models.blocks import create_model
 
 def run(*args):
     "The command, as a process"
-    return subprocess.run([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'export', *map(str, args)], capture_output=True, text=True, timeout=300)
+    return subprocess.run([sys.executable, '-c',
+                           'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'export',
+                           *map(str, args)], capture_output=True, text=True, timeout=300)
 
 def told(path): return {o.key: o.value for o in onnx.load(str(path)).metadata_props}
 
 @pytest.mark.parametrize('name', list(cards()))
 def test_every_denoiser(name, tmp_path):
-    "The file computes what torch computes, in sizes that are multiples of nothing, and says where it comes from"
+    """The file computes what torch computes, in sizes that are multiples of nothing, and says where it
+    comes from"""
     e = export_onnx(name, tmp_path/'model.onnx')
-    assert [*tmp_path.iterdir()] == [e['file']] and e['bytes'] == e['file'].stat().st_size and e['difference'] < LIMIT
+    assert [*tmp_path.iterdir()] == [e['file']]
+    assert e['bytes'] == e['file'].stat().st_size
+    assert e['difference'] < LIMIT
     session, dn = onnxruntime.InferenceSession(str(e['file']), providers=['CPUExecutionProvider']), load_denoiser(name, device='cpu')
     for shape in ((1, 28, 28), (4, 33, 50), (2, 6, 9)):
         x = torch.rand(shape[0], dn.card['channels'], *shape[1:])
         assert abs(session.run(['clean'], {'noisy': x.numpy()})[0] - dn(x).numpy()).max() < 1e-4
     card = cards()[name]
-    assert {k: told(e['file'])[k] for k in ('name', 'licence', 'noise', 'test_mse')} == dict(name=name, licence=card['licence'], noise=card['record']['noise'], test_mse=str(card['record']['mse']))
+    assert {k: told(e['file'])[k] for k in ('name', 'licence', 'noise',
+                                            'test_mse')} == dict(name=name, licence=card['licence'],
+                                                                 noise=card['record']['noise'],
+                                                                 test_mse=str(card['record']['mse']))
     onnx.checker.check_model(str(e['file']), full_check=True)
 
 @pytest.mark.parametrize('opset', [OPSETS[0], 17, OPSETS[-1]])
 @pytest.mark.parametrize('name', ['cae-mnist', 'cnn-mnist'])
 def test_opset(name, opset, tmp_path):
     e = export_onnx(name, tmp_path/'model.onnx', opset=opset)
-    assert [(o.domain, o.version) for o in onnx.load(str(e['file'])).opset_import] == [('', opset)] and e['opset'] == opset
+    assert [(o.domain, o.version) for o in onnx.load(str(e['file'])).opset_import] == [('', opset)]
+    assert e['opset'] == opset
 
 def test_colour(tmp_path):
     "Three channels, and a denoiser without a card"
@@ -58,7 +68,8 @@ def test_a_bad_export_is_not_kept(tmp_path, monkeypatch):
     path.write_text('precious')
     other = onnx_graph(load_denoiser('cae-mnist', device='cpu').runner.net, 1, 17)
     monkeypatch.setattr(large, 'onnx_graph', lambda *args: other)
-    with pytest.raises(DenoiseError, match='differs from torch by'): export_onnx('cnn-mnist', path, overwrite=True)
+    with pytest.raises(DenoiseError, match='differs from torch by'):
+        export_onnx('cnn-mnist', path, overwrite=True)
     assert path.read_text() == 'precious' and [*tmp_path.iterdir()] == [path]
 
 def test_traced_without_padding(tmp_path):
@@ -69,13 +80,15 @@ def test_traced_without_padding(tmp_path):
 def test_command(tmp_path):
     path = tmp_path/'new'/'model.onnx'
     r = run('cae-mnist', path)
-    assert r.returncode == 0 and 'opset 17' in r.stdout and 'differs from torch by at most' in r.stdout and not r.stderr, r.stderr
+    assert r.returncode == 0 and 'opset 17' in r.stdout and 'differs from torch by at most' in r.stdout and not r.stderr, \
+        r.stderr
     before = path.read_bytes()
     assert run('cae-mnist', path).returncode == 2 and path.read_bytes() == before
     r = run('cnn-mnist', path, '--opset', '13', '--overwrite')
     assert r.returncode == 0 and 'opset 13' in r.stdout and path.read_bytes() != before
 
-@pytest.mark.parametrize('args,words', [(['cnn-minst', 'a.onnx'], "did you mean 'cnn-mnist'?"), (['cnn-mnist', 'a.onnx', '--opset', '99'], 'from 11 to 20, got 99'),
+@pytest.mark.parametrize('args,words', [(['cnn-minst', 'a.onnx'], "did you mean 'cnn-mnist'?"),
+                                        (['cnn-mnist', 'a.onnx', '--opset', '99'], 'from 11 to 20, got 99'),
                                         (['cnn-mnist', '.'], 'is a folder'), (['cnn-mnist'], 'file')])
 def test_wrong_words(args, words):
     r = run(*args)

@@ -39,8 +39,10 @@ PHOTOGRAPHS = [n for n,c in cards().items() if c['record']['experiment'] == 'bsd
 
 @pytest.mark.parametrize('name', PHOTOGRAPHS)
 def test_card_of_photographs(name):
-    "Each packaged denoiser for photographs has its card from the ledger, and gives the PSNR of the ledger's record; a grey one for Set12, a smaller set than the card's"
-    card, of = cards()[name], {r['data']: r for r in load_records('bsd') if r.get('training') == name and r['level'] == 25}
+    """Each packaged denoiser for photographs has its card from the ledger, and gives the PSNR of the
+    ledger's record; a grey one for Set12, a smaller set than the card's"""
+    card, of = cards()[name], {r['data']: r for r in load_records('bsd') if r.get('training') == name
+                               and r['level'] == 25}
     assert card['record'] == of[card['record']['data']]
     data = 'set12' if 'set12' in of else 'cbsd68'
     if not at_hand(data): pytest.skip(f'{data} is not at hand')
@@ -49,7 +51,8 @@ def test_card_of_photographs(name):
 
 @pytest.mark.parametrize('name', [n for n in cards() if n not in PHOTOGRAPHS])
 def test_card(name):
-    "Each packaged denoiser for digits gives its card's test MSE to 1 %: small networks on all 10,000 images, large ones on the first 1,000 against a wider band"
+    """Each packaged denoiser for digits gives its card's test MSE to 1 %:
+    small networks on all 10,000 images, large ones on the first 1,000 against a wider band"""
     if not at_hand('mnist'): pytest.skip('MNIST is not at hand')
     card = cards()[name]
     r = card['record']

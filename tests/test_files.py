@@ -1,4 +1,5 @@
-"Pictures of every kind in and out, and each fault of a file: one clear line, the original untouched, nothing half-written"
+"""Pictures of every kind in and out, and each fault of a file: one clear line, the original untouched,
+nothing half-written"""
 import errno, io, os, struct, zlib
 import numpy as np, pytest, tifffile, torch
 from PIL import Image
@@ -25,9 +26,13 @@ def tiff(a, **kw):
     return f.getvalue()
 
 def test_palette_and_its_hole():
-    im = Image.new('P', (3, 2)); im.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255]); im.putdata([0, 1, 2, 0, 1, 2])
+    im = Image.new('P', (3, 2))
+    im.putpalette([0, 0, 0, 255, 0, 0, 0, 0, 255])
+    im.putdata([0, 1, 2, 0, 1, 2])
     p = read_picture(saved(im, transparency=1))
-    assert p.mode == 'P' and p.pixels[0].tolist() == [[0, 0, 0], [255, 0, 0], [0, 0, 255]] and p.alpha[0].tolist() == [255, 0, 255]
+    assert p.mode == 'P'
+    assert p.pixels[0].tolist() == [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
+    assert p.alpha[0].tolist() == [255, 0, 255]
     im.putpalette([0, 0, 0, 99, 99, 99, 200, 200, 200])
     assert read_picture(saved(im)).pixels.tolist() == [[0, 99, 200]]*2      # a palette of greys is grey
 
@@ -45,7 +50,8 @@ def test_a_colour_for_nothing(mode, hole):
 def test_sixteen_bit_tiff_through_pillow(channels, monkeypatch):
     "What tifffile has no decoder for comes from Pillow with all its bits, or is refused"
     a = rng.integers(0, 65536, (20, 30, channels), dtype=np.uint16)
-    data = tiff(a[...,0] if channels == 1 else a, photometric='rgb' if channels > 2 else 'minisblack', planarconfig='contig', compression='zlib')
+    data = tiff(a[...,0] if channels == 1 else a, photometric='rgb' if channels > 2 else 'minisblack',
+                planarconfig='contig', compression='zlib')
     assert np.array_equal(files._stacked(read_picture(data)).reshape(a.shape), a)
     monkeypatch.setattr(files, '_tiff_pixels', lambda *_: None)
     if channels != 2: assert np.array_equal(files._stacked(read_picture(data)).reshape(a.shape), a)
@@ -58,33 +64,46 @@ def test_lzw():
 
 def test_planar_and_inverted_tiff():
     a = rng.integers(0, 65536, (3, 20, 30), dtype=np.uint16)
-    assert np.array_equal(read_picture(tiff(a, photometric='rgb', planarconfig='separate')).pixels, np.moveaxis(a, 0, -1))
+    assert np.array_equal(read_picture(tiff(a, photometric='rgb', planarconfig='separate')).pixels,
+                          np.moveaxis(a, 0, -1))
     assert np.array_equal(read_picture(tiff(a[0], photometric='miniswhite')).pixels, 65535 - a[0])
 
 def test_cmyk():
     p = read_picture(saved(Image.new('CMYK', (8, 8), (0, 255, 255, 0)), 'JPEG'))
-    assert p.pixels.shape == (8, 8, 3) and p.pixels[0, 0, 0] > 200 and p.pixels[0, 0, 1] < 60 and 'CMYK' in p.notes[0]
+    assert p.pixels.shape == (8, 8, 3)
+    assert p.pixels[0, 0, 0] > 200
+    assert p.pixels[0, 0, 1] < 60
+    assert 'CMYK' in p.notes[0]
 
 @pytest.mark.parametrize('fmt', ['PNG', 'JPEG', 'TIFF', 'WEBP'])
 def test_what_is_told_beside_the_pixels(fmt):
     exif = Image.Exif(); exif[271], exif[274] = 'Maker', 6
     exif.get_ifd(34665)[33434] = .5
     icc = b'\0'*36 + b'acsp' + b'\0'*88
-    p = read_picture(saved(Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)), 'JPEG', exif=exif.tobytes(), icc_profile=icc, dpi=(72, 72), quality=100))
+    p = read_picture(saved(Image.fromarray(rng.integers(0, 256, (6, 9, 3), dtype=np.uint8)), 'JPEG',
+                           exif=exif.tobytes(), icc_profile=icc, dpi=(72, 72), quality=100))
     assert p.pixels.shape == (9, 6, 3) and p.icc == icc and p.dpi == (72, 72)
     q = read_picture(encode_picture(p, fmt, 100 if fmt == 'JPEG' else None))
     tags = Image.Exif(); tags.load(q.exif)
-    assert q.pixels.shape == (9, 6, 3) and q.icc == icc and tags[271] == 'Maker' and tags.get(274, 1) == 1 and float(tags.get_ifd(34665)[33434]) == .5
+    assert q.pixels.shape == (9, 6, 3)
+    assert q.icc == icc
+    assert tags[271] == 'Maker'
+    assert tags.get(274, 1) == 1
+    assert float(tags.get_ifd(34665)[33434]) == .5
     if fmt != 'WEBP': assert np.allclose(q.dpi, (72, 72), atol=.1)
     if fmt != 'JPEG': assert np.array_equal(q.pixels, p.pixels)
 
 def test_deep_pictures_keep_their_tags():
     exif = Image.Exif(); exif[271] = 'Maker'
-    p = Picture(rng.integers(0, 65536, (6, 9, 3), dtype=np.uint16), exif=exif.tobytes(), icc=b'\0'*128, dpi=(300., 300.), text=dict(Title='Übung'))
+    p = Picture(rng.integers(0, 65536, (6, 9, 3), dtype=np.uint16), exif=exif.tobytes(), icc=b'\0'*128,
+                dpi=(300., 300.), text=dict(Title='Übung'))
     for fmt in ('PNG', 'TIFF'):
         q = read_picture(encode_picture(p, fmt))
         tags = Image.Exif(); tags.load(q.exif)
-        assert np.array_equal(q.pixels, p.pixels) and q.icc == p.icc and tags[271] == 'Maker' and np.allclose(q.dpi, 300, atol=.1)
+        assert np.array_equal(q.pixels, p.pixels)
+        assert q.icc == p.icc
+        assert tags[271] == 'Maker'
+        assert np.allclose(q.dpi, 300, atol=.1)
         if fmt == 'PNG': assert q.text == p.text
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 7), (7, 1)])
@@ -101,7 +120,8 @@ def test_smallest(size):
 def test_networks_and_pictures_of_other_channels(channels, of):
     a = rng.integers(0, 256, (8, 8, 3) if of == 3 else (8, 8), dtype=np.uint8)
     got = denoise_picture(Picture(a, alpha=a if of == 1 else a[...,0]), blur(channels))
-    assert got.pixels.dtype == np.uint8 and np.abs(got.pixels - (a + np.roll(a.astype(float), 1, 1))/2).max() <= .51
+    assert got.pixels.dtype == np.uint8
+    assert np.abs(got.pixels - (a + np.roll(a.astype(float), 1, 1))/2).max() <= .51
     assert np.array_equal(got.alpha, a if of == 1 else a[...,0])
 
 def test_strength_and_counts():
@@ -119,12 +139,15 @@ def test_sigma_scales():
     a = rng.normal(.5, 102/255, (50, 50)).astype(np.float32)
     assert trained_range(dn.card) == (0, pytest.approx(51))
     got = denoise_picture(Picture(a), dn, sigma=102).pixels
-    assert np.allclose(got, a, atol=1e-5) and seen[0] == pytest.approx(a.std()/2, rel=.01)       # 102 becomes 51
+    # 102 becomes 51
+    assert np.allclose(got, a, atol=1e-5) and seen[0] == pytest.approx(a.std()/2, rel=.01)
     denoise_picture(Picture(a), dn, sigma=30)
-    assert seen[1] == pytest.approx(a.std(), rel=1e-4)                                           # within the training: as it is
+    # within the training: as it is
+    assert seen[1] == pytest.approx(a.std(), rel=1e-4)
 
 def test_bits_in_use():
-    "A detector's twelve bits in a file of sixteen are seen as a network has to see them, and come back as twelve"
+    """A detector's twelve bits in a file of sixteen are seen as a network has to see them, and come
+    back as twelve"""
     a = rng.integers(0, 4096, (20, 30), dtype=np.uint16); a[0, 0] = 4095
     p = Picture(a)
     assert p.bits == 12 and '16 bit (12 in use)' in repr(p) and files._unit(p) == (0, 4095)
@@ -133,12 +156,16 @@ def test_bits_in_use():
         def forward(self, x): seen.append(x.max().item()); return x
     for sigma in (None, 102):
         assert np.abs(denoise_picture(p, blur(model=Sees()), sigma=sigma).pixels.astype(int) - a).max() <= 1
-    assert seen == pytest.approx([1, .75])                                                       # shrunk to half, about middle grey
+    # shrunk to half, about middle grey
+    assert seen == pytest.approx([1, .75])
     taught = blur(model=Sees())
-    taught.card['record']['white'] = 4095                                                        # by captures of twelve bits
+    # by captures of twelve bits
+    taught.card['record']['white'] = 4095
     denoise_picture(Picture(a//4), taught); denoise_picture(Picture(a//4), taught, white=1023)
     assert seen[2:] == pytest.approx([.25, 1], rel=.01)
-    assert Picture(a*16).bits == 16 and Picture((a//16).astype(np.uint8)).bits == 8 and Picture(np.zeros((2, 2), np.uint16)).bits == 8
+    assert Picture(a*16).bits == 16
+    assert Picture((a//16).astype(np.uint8)).bits == 8
+    assert Picture(np.zeros((2, 2), np.uint16)).bits == 8
     assert 'in use' not in repr(Picture(a*16))
 
 # ---- faults
@@ -155,12 +182,18 @@ def animation(fmt):
 jpeg = saved(Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)), 'JPEG')
 png = saved(Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)))
 FAULTS = dict(
-    truncated_jpeg=(jpeg[:len(jpeg)//2], 'truncated'), truncated_png=(png[:len(png)//2], 'damaged or cut short'), truncated_header=(png[:20], ''),
-    truncated_tiff=(tiff(np.zeros((64, 64, 3), np.uint16))[:5000], 'cut short'), zero_bytes=(b'', '0 bytes'), not_a_picture=(b'hello'*99, 'not a picture'),
-    broken_tiff=(b'II*\0' + b'\xff'*50, ''), gif=(animation('GIF'), '3 frames'), apng=(animation('PNG'), '3 frames'), webp=(animation('WEBP'), '3 frames'),
-    tiff_pages=(animation('TIFF'), '3 pages'), stack=(tiff(np.zeros((4, 8, 8), np.uint16), photometric='minisblack'), '4 pages'),
-    imagej=(tiff(np.zeros((4, 8, 8), np.uint16), imagej=True), '4 pages'), whole_numbers=(tiff(np.zeros((8, 8), np.int16)), 'int16'),
-    channels=(tiff(np.zeros((8, 8, 6), np.uint16), photometric='minisblack', planarconfig='contig'), 'channels'), huge=(huge(), '20,000×20,000 pixels, 400 megapixels'))
+    truncated_jpeg=(jpeg[:len(jpeg)//2], 'truncated'),
+    truncated_png=(png[:len(png)//2], 'damaged or cut short'), truncated_header=(png[:20], ''),
+    truncated_tiff=(tiff(np.zeros((64, 64, 3), np.uint16))[:5000], 'cut short'),
+    zero_bytes=(b'', '0 bytes'), not_a_picture=(b'hello'*99, 'not a picture'),
+    broken_tiff=(b'II*\0' + b'\xff'*50, ''), gif=(animation('GIF'), '3 frames'),
+    apng=(animation('PNG'), '3 frames'), webp=(animation('WEBP'), '3 frames'),
+    tiff_pages=(animation('TIFF'), '3 pages'),
+    stack=(tiff(np.zeros((4, 8, 8), np.uint16), photometric='minisblack'), '4 pages'),
+    imagej=(tiff(np.zeros((4, 8, 8), np.uint16), imagej=True), '4 pages'),
+    whole_numbers=(tiff(np.zeros((8, 8), np.int16)), 'int16'),
+    channels=(tiff(np.zeros((8, 8, 6), np.uint16), photometric='minisblack', planarconfig='contig'),
+              'channels'), huge=(huge(), '20,000×20,000 pixels, 400 megapixels'))
 
 @pytest.mark.parametrize('name', FAULTS)
 def test_fault(name, tmp_path):
@@ -188,14 +221,16 @@ def test_huge_is_measured_before_it_is_unpacked(monkeypatch):
     need, free = room((20_000, 20_000))
     assert need > 20_000**2*3 and (free is None or free > 0)
     monkeypatch.setattr(files, '_free', lambda: 4_000_000_000)
-    with pytest.raises(DenoiseError, match='need 4.8 GB of memory, and 4.0 GB are free'): read_picture(huge(), max_megapixels=500)
+    with pytest.raises(DenoiseError, match='need 4.8 GB of memory, and 4.0 GB are free'):
+        read_picture(huge(), max_megapixels=500)
     monkeypatch.setattr(files, '_free', lambda: None)
     with pytest.raises(DenoiseError, match='damaged or cut short'): read_picture(huge(300, 300))
 
 @pytest.mark.parametrize('bad', [np.nan, np.inf, -np.inf])
 def test_not_a_number(bad):
     a = rng.random((8, 8)).astype(np.float32); a[3, 3] = bad
-    with pytest.raises(DenoiseError, match='1 of its values are NaN or infinite'): denoise_picture(read_picture(tiff(a)), blur())
+    with pytest.raises(DenoiseError, match='1 of its values are NaN or infinite'):
+        denoise_picture(read_picture(tiff(a)), blur())
 
 def test_wrong_name(tmp_path):
     (tmp_path/'a.png').write_bytes(jpeg)
@@ -203,8 +238,10 @@ def test_wrong_name(tmp_path):
     assert p.format == 'JPEG' and 'holds a JPEG picture' in p.notes[0]
 
 @pytest.mark.parametrize('pic,name,words', [
-    (Picture(np.zeros((4, 4), np.uint16)), 'a.jpg', 'JPEG cannot hold uint16'), (Picture(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)), 'a.jpg', 'transparency'),
-    (Picture(np.zeros((4, 4), np.float32)), 'a.png', 'PNG cannot hold float32'), (Picture(np.zeros((4, 4), np.uint8)), 'a.jp2', '.png, .jpg'),
+    (Picture(np.zeros((4, 4), np.uint16)), 'a.jpg', 'JPEG cannot hold uint16'),
+    (Picture(np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)), 'a.jpg', 'transparency'),
+    (Picture(np.zeros((4, 4), np.float32)), 'a.png', 'PNG cannot hold float32'),
+    (Picture(np.zeros((4, 4), np.uint8)), 'a.jp2', '.png, .jpg'),
     (Picture(np.zeros((4, 17000), np.uint8)), 'a.webp', 'cannot be written as WEBP')])
 def test_what_a_format_cannot_hold(pic, name, words, tmp_path):
     with pytest.raises(DenoiseError, match=words): write_picture(pic, tmp_path/name)
@@ -219,7 +256,8 @@ def test_full_disk(tmp_path, monkeypatch):
         def __exit__(self, *a): os.close(self.fd)
         def write(self, s): raise OSError(errno.ENOSPC, 'No space left on device')
     monkeypatch.setattr(os, 'fdopen', Full)
-    with pytest.raises(DenoiseError, match='no space left'): write_picture(Picture(np.zeros((4, 4), np.uint8)), p)
+    with pytest.raises(DenoiseError, match='no space left'):
+        write_picture(Picture(np.zeros((4, 4), np.uint8)), p)
     monkeypatch.undo()
     assert p.read_text() == 'old' and [o.name for o in tmp_path.iterdir()] == ['a.png']
 
@@ -227,25 +265,34 @@ def test_full_disk(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tree(tmp_path):
-    for o in ('in/a.png', 'in/b.jpg', 'in/deep/a.tif', 'in/deep/.hidden.png', 'in/notes.txt', 'in/c[1].png', 'in/x.gif', 'two/a.png'):
+    for o in ('in/a.png', 'in/b.jpg', 'in/deep/a.tif', 'in/deep/.hidden.png', 'in/notes.txt',
+              'in/c[1].png', 'in/x.gif', 'two/a.png'):
         (tmp_path/o).parent.mkdir(exist_ok=True, parents=True); (tmp_path/o).touch()
     return tmp_path
 
-def planned(tree, inputs, out, **kw): return {p.relative_to(tree).as_posix(): o.relative_to(tree).as_posix() for p,o in plan([tree/i for i in inputs], tree/out, **kw)}
+def planned(tree, inputs, out, **kw):
+    return {p.relative_to(tree).as_posix(): o.relative_to(tree).as_posix()
+            for p,o in plan([tree/i for i in inputs], tree/out, **kw)}
 
 def test_plan(tree):
-    assert planned(tree, ['in'], 'out') == {'in/a.png': 'out/a.png', 'in/b.jpg': 'out/b.jpg', 'in/c[1].png': 'out/c[1].png', 'in/x.gif': 'out/x.png', 'in/deep/a.tif': 'out/deep/a.tif'}
+    assert planned(tree, ['in'], 'out') == {'in/a.png': 'out/a.png', 'in/b.jpg': 'out/b.jpg',
+                                            'in/c[1].png': 'out/c[1].png', 'in/x.gif': 'out/x.png',
+                                            'in/deep/a.tif': 'out/deep/a.tif'}
     assert planned(tree, ['in/a.png'], 'b.tif') == {'in/a.png': 'b.tif'}
     assert planned(tree, ['in/a.png'], 'out') == {'in/a.png': 'out/a.png'}
     assert planned(tree, ['in/**/*.tif'], 'out') == {'in/deep/a.tif': 'out/deep/a.tif'}
-    assert planned(tree, ['in/c[1].png', 'in/b.jpg'], 'out') == {'in/c[1].png': 'out/c[1].png', 'in/b.jpg': 'out/b.jpg'}
+    assert planned(tree, ['in/c[1].png', 'in/b.jpg'], 'out') == {'in/c[1].png': 'out/c[1].png',
+                                                                 'in/b.jpg': 'out/b.jpg'}
     assert plan('-', '-') == [('-', '-')]
     (tree/'in'/'clean').mkdir(); (tree/'in'/'clean'/'a.png').touch()
-    assert 'in/clean/a.png' not in planned(tree, ['in'], 'in/clean')                        # earlier results are no input
+    # earlier results are no input
+    assert 'in/clean/a.png' not in planned(tree, ['in'], 'in/clean')
 
 @pytest.mark.parametrize('inputs,out,words', [
-    (['in'], 'in', 'never written over'), (['in/a.png'], 'in/a.png', 'never written over'), (['in', 'two'], 'out', 'would both become'), (['no'], 'out', 'there is no file or folder'),
-    (['in/*.bmp'], 'out', 'there are no pictures'), (['in/a.png'], 'a.xyz', '.png, .jpg'), (['in'], 'two/a.png', 'is a file')])
+    (['in'], 'in', 'never written over'), (['in/a.png'], 'in/a.png', 'never written over'),
+    (['in', 'two'], 'out', 'would both become'), (['no'], 'out', 'there is no file or folder'),
+    (['in/*.bmp'], 'out', 'there are no pictures'), (['in/a.png'], 'a.xyz', '.png, .jpg'),
+    (['in'], 'two/a.png', 'is a file')])
 def test_plan_refuses(tree, inputs, out, words):
     with pytest.raises(UsageError, match=words): planned(tree, inputs, out)
 

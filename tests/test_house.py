@@ -1,4 +1,5 @@
-"The house: notebooks and modules have one name and one place, imports point downwards, no line is too long to read"
+"""The house: notebooks and modules have one name and one place, imports point downwards, no line is
+too long to read"""
 import ast, json, re
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -73,7 +74,8 @@ def test_every_module_has_a_page():
 
 def long_lines(text): return [o for o in text.splitlines() if len(o) > LONGEST]
 
-CODE = [p for pattern in ('tests/*.py', 'tools/*.py', 'benchmarks/*.py', 'setup.py') for p in sorted(root.glob(pattern))]
+CODE = [p for pattern in ('tests/*.py', 'tools/*.py', 'benchmarks/*.py', 'setup.py')
+        for p in sorted(root.glob(pattern))]
 
 @pytest.mark.parametrize('file', CODE, ids=lambda p: p.name)
 def test_lines_of_files(file):
@@ -83,5 +85,6 @@ def test_lines_of_files(file):
 def test_lines_of_pages(page):
     cells = json.loads(page.read_text(encoding='utf8'))['cells']
     code = [''.join(c['source']) for c in cells if c['cell_type'] == 'code' and c['id'] != badges.IDS[1]]
-    told = [o for o in '\n'.join(code).splitlines() if not o.startswith('#| fig-')]      # a description is prose
+    # a description is prose
+    told = [o for o in '\n'.join(code).splitlines() if not o.startswith('#| fig-')]
     assert not long_lines('\n'.join(told))

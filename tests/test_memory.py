@@ -18,8 +18,10 @@ print(before/1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6)
 @pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')
 @pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
 def test_fifty_megapixels(engine):
-    "The width of the packaged networks, but few layers: memory is that of two neighbouring layers, however many there are"
-    done = subprocess.run([sys.executable, '-c', CODE.format(engine=engine, shape=(6250, 8000))], capture_output=True, text=True, timeout=900)
+    """The width of the packaged networks, but few layers: memory is that of two neighbouring layers,
+    however many there are"""
+    done = subprocess.run([sys.executable, '-c', CODE.format(engine=engine, shape=(6250, 8000))],
+                          capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-2000:]
     before, after = map(float, done.stdout.split()[-2:])
     assert after < 2, f'{after:.2f} GB at the most, {before:.2f} before'

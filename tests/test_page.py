@@ -1,4 +1,5 @@
-"The page that needs no server, in a real browser: its engine agrees with torch, its noise with the formulas, and what is wrong is told"
+"""The page that needs no server, in a real browser: its engine agrees with torch, its noise with the
+formulas, and what is wrong is told"""
 import io, json, re, shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -23,19 +24,22 @@ def serve():
 def site(tmp_path_factory):
     "The page's folder with a local runtime, made once"
     pinned, out = json.loads((live.WEB/'runtime.json').read_text()), tmp_path_factory.mktemp('live')
-    try: live.local_copy(tmp_path_factory.mktemp('try'), pinned, CACHE/f"{pinned['name']}-{pinned['version']}")
+    try:
+        live.local_copy(tmp_path_factory.mktemp('try'), pinned, CACHE/f"{pinned['name']}-{pinned['version']}")
     except SystemExit as e: lacking(str(e))
     live.live(out, CACHE/f"{pinned['name']}-{pinned['version']}")
     return out
 
 @pytest.fixture
 def open_page(browser):
-    "A function that opens an address in a new window; at the end the console must be clean, unless errors were expected"
+    """A function that opens an address in a new window; at the end the console must be clean, unless
+    errors were expected"""
     opened = []
     def go(url, clean=True, path='index.html'):
         page, said = browser.new_page(), []
         page.set_default_timeout(WAIT)
-        page.on('console', lambda m: said.append(f'{m.type}: {m.text}') if m.type in ('error', 'warning') else None)
+        page.on('console', lambda m: said.append(f'{m.type}: {m.text}') if m.type in ('error', 'warning')
+                else None)
         page.on('pageerror', lambda e: said.append(f'error: {e}'))
         page.goto(url + path)
         opened.append((page, said, clean))
@@ -55,14 +59,19 @@ def page(open_page, serve, site):
 # ---- what is on the screen
 
 def figure(page, name): return page.locator(f'figure[data-name={name}]')
-def number(page, name, what='mse'): return float(figure(page, name).locator(f'.{what}').inner_text().split()[0])
+def number(page, name, what='mse'):
+    return float(figure(page, name).locator(f'.{what}').inner_text().split()[0])
 def ready(page, *names):
     "Wait until there are numbers that belong to the noise now on the screen"
-    for n in names: page.wait_for_function("n => /\\d/.test(document.querySelector(`figure[data-name=${n}] .mse`)?.textContent)", arg=n)
+    for n in names:
+        page.wait_for_function("n => /\\d/.test(document.querySelector(`figure[data-name=${n}] "
+                               ".mse`)?.textContent)", arg=n)
 def updates(page): return page.evaluate('Number(document.body.dataset.updates)')
 def shown(page, canvas):
     "The grey values on a canvas"
-    return np.array(page.evaluate("c => { const k = document.querySelector(c), d = k.getContext('2d').getImageData(0, 0, k.width, k.height).data; return [...d].filter((_, i) => i % 4 == 0); }", canvas))
+    return np.array(page.evaluate("c => { const k = document.querySelector(c), d = "
+                                  "k.getContext('2d').getImageData(0, 0, k.width, k.height).data; return "
+                                  "[...d].filter((_, i) => i % 4 == 0); }", canvas))
 
 WATCH = """async () => {
   const {engine} = await import('./engine-onnx.js'), was = engine.denoise;
@@ -80,7 +89,9 @@ def watched(page, *names, change=lambda page: page.click('#again')):
     change(page)
     page.wait_for_function('names => names.every(n => window.seen[n])', arg=list(names))
     page.wait_for_timeout(300)
-    return {n: (torch.tensor(o['noisy']).view(1, 1, o['height'], o['width']), torch.tensor(o['result']).view(1, 1, o['height'], o['width'])) for n,o in page.evaluate('window.seen').items()}
+    return {n: (torch.tensor(o['noisy']).view(1, 1, o['height'], o['width']),
+                torch.tensor(o['result']).view(1, 1, o['height'],
+                                               o['width'])) for n,o in page.evaluate('window.seen').items()}
 
 def python(name): return Filter('median', size=3) if name == 'median' else load_denoiser(name, device='cpu')
 
@@ -92,7 +103,8 @@ def test_first_look(page, site):
     assert {o['name'] for o in json.loads((site/'models.json').read_text())} == {*NETWORKS, 'median'} == {page.locator('#denoisers input').nth(i).get_attribute('data-name') for i in range(5)}
     for n in ('cnn-mnist', 'cae-mnist', 'median'): assert number(page, n) < .6*number(page, 'noisy')
     loaded = page.evaluate("performance.getEntriesByType('resource').map(o => o.name)")
-    assert any(o.endswith('cnn-mnist.onnx') for o in loaded) and not any(o.endswith('win5rb-mnist.onnx') for o in loaded)
+    assert any(o.endswith('cnn-mnist.onnx') for o in loaded)
+    assert not any(o.endswith('win5rb-mnist.onnx') for o in loaded)
     assert all(o.startswith(('http://127.0.0.1:', 'blob:', 'data:')) for o in loaded)
 
 def test_same_as_torch(page):
@@ -110,13 +122,19 @@ def test_same_as_torch(page):
 @pytest.mark.parametrize('width,height', [(29, 30), (31, 28), (5, 7), (64, 44)])
 def test_any_size(page, width, height):
     x = torch.rand(1, 1, height, width, generator=torch.Generator().manual_seed(0))
-    results = page.evaluate("async ([x, w, h, names]) => (await (await import('./engine-onnx.js')).engine.denoise(new Float32Array(x), w, h, names)).map(o => [o.name, [...o.pixels]])",
-                            [x.flatten().tolist(), width, height, ['cnn-mnist', 'cae-mnist', 'dncnn-mnist', 'median']])
-    for name, result in results: assert (python(name)(x).flatten() - torch.tensor(result)).abs().max() < 1e-4, name
+    results = page.evaluate("async ([x, w, h, names]) => (await (await "
+                            "import('./engine-onnx.js')).engine.denoise(new Float32Array(x), w, h, "
+                            "names)).map(o => [o.name, [...o.pixels]])",
+                            [x.flatten().tolist(), width, height,
+                             ['cnn-mnist', 'cae-mnist', 'dncnn-mnist', 'median']])
+    for name, result in results:
+        assert (python(name)(x).flatten() - torch.tensor(result)).abs().max() < 1e-4, name
 
 @pytest.mark.parametrize('args,words', [('new Float32Array(784), 28, 28, ["cnn"]', "There is no denoiser 'cnn' here. Known: cnn-mnist"), ('new Float32Array(783), 28, 28, ["cnn-mnist"]', 'has 784 pixels, got 783')])
 def test_engine_refuses(page, args, words):
-    assert words in page.evaluate(f"async () => (await import('./engine-onnx.js')).engine.denoise({args}).then(() => '', e => e.message)")
+    assert words in page.evaluate(f"async () => (await "
+                                  f"import('./engine-onnx.js')).engine.denoise({args}).then(() => '', e "
+                                  f"=> e.message)")
 
 def test_slider(page):
     "The slider moves the noise, and the results follow"
@@ -128,7 +146,8 @@ def test_slider(page):
         page.wait_for_function('n => document.body.dataset.updates > n', arg=n)
     assert page.inner_text('#strength-said') != told and number(page, 'noisy') < before
     results = watched(page, 'cnn-mnist', change=lambda p: p.keyboard.press('End'))
-    assert (load_denoiser('cnn-mnist', device='cpu')(results['cnn-mnist'][0]) - results['cnn-mnist'][1]).abs().max() < 1e-4
+    assert (load_denoiser('cnn-mnist',
+                          device='cpu')(results['cnn-mnist'][0]) - results['cnn-mnist'][1]).abs().max() < 1e-4
     assert number(page, 'noisy') > before
 
 def test_draw(page):
@@ -137,7 +156,10 @@ def test_draw(page):
     box = page.locator('#clean').bounding_box()
     at = lambda x, y: (box['x'] + x*box['width'], box['y'] + y*box['height'])
     def draw(page):
-        page.mouse.move(*at(.3, .3)); page.mouse.down(); page.mouse.move(*at(.7, .7), steps=5); page.mouse.up()
+        page.mouse.move(*at(.3, .3))
+        page.mouse.down()
+        page.mouse.move(*at(.7, .7), steps=5)
+        page.mouse.up()
     noisy, result = watched(page, 'cnn-mnist', change=draw)['cnn-mnist']
     drawn = shown(page, '#clean').reshape(28, 28)
     assert drawn[14, 14] > 200 and drawn[:5].max() == 0
@@ -157,9 +179,13 @@ def test_load_picture(page):
     file = io.BytesIO()
     Image.fromarray((127 + 100*np.sin(x/9)*np.cos(y/7)).astype(np.uint8)).save(file, 'PNG')
     page.select_option('#size', '128')
-    results = watched(page, 'cae-mnist', change=lambda p: p.set_input_files('#file', dict(name='waves.png', mimeType='image/png', buffer=file.getvalue())))
+    results = watched(page, 'cae-mnist',
+                      change=lambda p: p.set_input_files('#file', dict(name='waves.png',
+                                                                       mimeType='image/png',
+                                                                       buffer=file.getvalue())))
     noisy, result = results['cae-mnist']
-    assert noisy.shape[-2:] == (90, 122) and (load_denoiser('cae-mnist', device='cpu')(noisy) - result).abs().max() < 1e-4
+    assert noisy.shape[-2:] == (90, 122)
+    assert (load_denoiser('cae-mnist', device='cpu')(noisy) - result).abs().max() < 1e-4
     page.set_input_files('#file', dict(name='letter.png', mimeType='image/png', buffer=b'no picture'))
     page.wait_for_selector('#message:visible')
     assert 'letter.png' in page.inner_text('#message') and 'not a picture' in page.inner_text('#message')
@@ -174,7 +200,8 @@ def changed(site, tmp_path, name):
     with open(copy/name, 'ab') as f: f.write(b'\n')
     return copy
 
-@pytest.mark.parametrize('name', ['runtime/ort.wasm.bundle.min.mjs', 'runtime/ort-wasm-simd-threaded.wasm', 'cnn-mnist.onnx'])
+@pytest.mark.parametrize('name', ['runtime/ort.wasm.bundle.min.mjs',
+                                  'runtime/ort-wasm-simd-threaded.wasm', 'cnn-mnist.onnx'])
 def test_wrong_hash(open_page, serve, site, tmp_path, name):
     "A file that was changed is not used, and the page says which; what does not need it still works"
     page = open_page(serve(changed(site, tmp_path, name)), clean=False)
@@ -190,24 +217,28 @@ def test_no_network(open_page, serve, site, tmp_path):
     (copy/'runtime.json').write_text(json.dumps({**setting, 'folder': 'gone/'}))
     page = open_page(serve(copy), clean=False)
     page.wait_for_selector('#message:visible')
-    assert re.search(r'could not be loaded from 127\.0\.0\.1:\d+\. Is there a network\?', page.inner_text('#message'))
+    assert re.search(r'could not be loaded from 127\.0\.0\.1:\d+\. Is there a network\?',
+                     page.inner_text('#message'))
 
 def test_policy(open_page, serve, site):
     "Nothing else is let in: no script from the page's text, nothing from elsewhere but the runtime's address"
     away = json.loads((live.WEB/'runtime.json').read_text())
     html = live.page((live.WEB/'index.html').read_text(), away)
-    assert away['version'] in away['folder'] and f"connect-src 'self' {re.match('https://[^/]+', away['folder'])[0]};" in html
+    assert away['version'] in away['folder']
+    assert f"connect-src 'self' {re.match('https://[^/]+', away['folder'])[0]};" in html
     assert 'https:' not in (site/'index.html').read_text().split('Content-Security-Policy')[1].split('>')[0]
     page = open_page(serve(site), clean=False)
     assert page.evaluate("fetch('https://example.org/').then(() => 'let in', e => 'refused')") == 'refused'
-    page.evaluate("() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.body.append(s); }")
+    page.evaluate("() => { const s = document.createElement('script'); s.textContent = 'window.ran = 1'; "
+                  "document.body.append(s); }")
     assert page.evaluate('window.ran ?? 0') == 0
 
 def test_wrong_local_copy(tmp_path):
     "tools/live.py takes no other file for the runtime"
     pinned = json.loads((live.WEB/'runtime.json').read_text())
     for name, *_ in (pinned['script'], pinned['binary']): (tmp_path/name).write_text('another file')
-    with pytest.raises(SystemExit, match='its hash is not the one in runtime.json'): live.local_copy(tmp_path, pinned, tmp_path)
+    with pytest.raises(SystemExit, match='its hash is not the one in runtime.json'):
+        live.local_copy(tmp_path, pinned, tmp_path)
 
 # ---- noise drawn in the browser
 
@@ -221,10 +252,12 @@ SUMS = """async ([kind, param, clip, y, n, seed]) => {
   return [mean, m[0], m[1], next, x.reduce((a, b) => Math.min(a, b)), x.reduce((a, b) => Math.max(a, b))];
 }"""
 
-@pytest.mark.parametrize('kind,param', [('gaussian', .1), ('gaussian', .5), ('poisson', 1.), ('poisson', 20.), ('poisson', 1000.), ('speckle', .3),
+@pytest.mark.parametrize('kind,param', [('gaussian', .1), ('gaussian', .5), ('poisson', 1.),
+                                        ('poisson', 20.), ('poisson', 1000.), ('speckle', .3),
                                         ('impulse', .3), ('salt_pepper', .3), ('bernoulli', .3)])
 def test_noise(open_page, serve, kind, param):
-    "Mean and variance are those of dl_denoise.noise's formulas, within five standard errors; neighbours have nothing to do with each other"
+    """Mean and variance are those of dl_denoise.noise's formulas, within five standard errors;
+    neighbours have nothing to do with each other"""
     page = open_page(serve(live.WEB), clean=False, path='noise.js')
     for clip in ((False, True) if kind in ('gaussian', 'poisson', 'speckle') else (False,)):
         noise = NOISES[kind](param, **({'clip': True} if clip else {}))
@@ -246,6 +279,8 @@ def test_noise_seed(open_page, serve):
 def test_noise_kinds(open_page, serve):
     "What the page offers exists in the package, and the slider's ends are values that it takes"
     page = open_page(serve(live.WEB), clean=False, path='noise.js')
-    for kind, low, high, clips in page.evaluate("async () => Object.entries((await import('./noise.js')).KINDS).map(([k, o]) => [k, o.param(0), o.param(1), o.clips])"):
+    for kind, low, high, clips in page.evaluate("async () => Object.entries((await "
+                                                "import('./noise.js')).KINDS).map(([k, o]) => [k, "
+                                                "o.param(0), o.param(1), o.clips])"):
         for v in (low, high): NOISES[kind](v)
         assert clips == (kind in ('gaussian', 'poisson', 'speckle'))

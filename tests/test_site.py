@@ -5,7 +5,8 @@ import pytest, yaml
 from test_frame import LESSONS, PAGES, cells, every_lesson, every_page, flags, name, prose, root, source
 import badges, check, website
 
-PARTS = ['Noise and how to measure it', 'Learning from clean images', 'Learning from noisy images only', 'Your own pictures', 'Playing with it', 'The ledger', 'To look up']
+PARTS = ['Noise and how to measure it', 'Learning from clean images', 'Learning from noisy images only',
+         'Your own pictures', 'Playing with it', 'The ledger', 'To look up']
 
 @pytest.fixture(scope='session')
 def processed(tmp_path_factory):
@@ -29,8 +30,10 @@ def test_front_page_names_every_page():
 def test_configuration():
     config = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8'))
     site, html = config['website'], config['format']['html']
-    local = [site['favicon'], site['image'], site['navbar']['logo'], config['bibliography'], *config['filters'], html['include-after-body'],
-             *[o for theme in html['theme'].values() for o in theme if o.endswith('.scss')], *[o['href'].split('#')[0] for side in ('left', 'right') for o in site['navbar'][side]]]
+    local = [site['favicon'], site['image'], site['navbar']['logo'], config['bibliography'],
+             *config['filters'], html['include-after-body'],
+             *[o for theme in html['theme'].values() for o in theme if o.endswith('.scss')],
+             *[o['href'].split('#')[0] for side in ('left', 'right') for o in site['navbar'][side]]]
     assert not [o for o in local if not (root/'nbs'/o).exists() and not o.startswith('live/')]
     assert len(site['image-alt']) > 20 and site['open-graph'] and site['twitter-card']
 
@@ -49,13 +52,16 @@ def test_processed(page, processed):
 def test_shows_something(page):
     "A figure, a table or a number: no page is only words"
     shown = [o for c in cells(page, 'code') if 'hide' not in flags(c) for o in c['outputs']]
-    assert any(k.startswith(('image/', 'application/')) for o in shown for k in o.get('data', {})) or re.search(r'\d', json.dumps([o.get('data', o.get('text')) for o in shown]))
+    assert any(k.startswith(('image/', 'application/')) for o in shown
+               for k in o.get('data', {})) or re.search(r'\d', json.dumps([o.get('data', o.get('text'))
+                                                                           for o in shown]))
 
 @every_lesson
 def test_exercises(page):
     "Graded, with hints and answers folded away, and answers that a cell checks"
     all_cells = cells(page)
-    start = next((i for i,c in enumerate(all_cells) if c['cell_type'] == 'markdown' and re.search(r'^## Exercises$', source(c), flags=re.M)), None)
+    start = next((i for i,c in enumerate(all_cells) if c['cell_type'] == 'markdown'
+                  and re.search(r'^## Exercises$', source(c), flags=re.M)), None)
     assert start is not None, 'no exercises'
     text = source(all_cells[start]).split('## Exercises')[1]
     tasks = re.split(r'^\d+\. ', text, flags=re.M)[1:]
@@ -63,25 +69,32 @@ def test_exercises(page):
     grades = [re.match(r'\*(Warm-up|Practice|Project)\.\* ', t) for t in tasks]
     assert all(grades), 'each begins with its grade: *Warm-up.*, *Practice.* or *Project.*'
     order = ['Warm-up', 'Practice', 'Project']
-    assert [*map(order.index, (g[1] for g in grades))] == sorted(order.index(g[1]) for g in grades), 'from easy to hard'
+    assert [*map(order.index, (g[1] for g in grades))] == sorted(order.index(g[1])
+                                                                 for g in grades), 'from easy to hard'
     for g,t in zip(grades, tasks):
         assert '<summary>Answer</summary>' in t, t[:80]
         assert g[1] == 'Warm-up' or '<summary>Hint</summary>' in t, t[:80]
     checks = [c for c in all_cells[start:] if c['cell_type'] == 'code' and 'hide' not in flags(c)]
-    assert checks and all({'code-fold', 'code-summary'} <= flags(c) for c in checks), 'a cell that checks the answers, folded'
+    assert checks and all({'code-fold', 'code-summary'} <= flags(c)
+                          for c in checks), 'a cell that checks the answers, folded'
     assert all(re.search(r'\b(assert|test_\w+)\b', source(c)) for c in checks), 'a check that checks nothing'
 
 def test_folded_in_notebooks():
     "What is folded on the site is folded in Jupyter and on Colab"
     for page in LESSONS:
-        for c in cells(page, 'code'): assert (c['metadata'] == badges.FOLDED) == ('code-fold' in flags(c)), f'{name(page)}: run make prepare'
+        for c in cells(page, 'code'):
+            assert (c['metadata'] == badges.FOLDED) == ('code-fold' in flags(c)), \
+                f'{name(page)}: run make prepare'
 
 # ---- what the site makes of pages
 
 def test_fold():
     figure = ['#| fig-alt: "five lines"\n', *['x = 1\n']*5]
     folded = lambda *lines: website.fold(dict(cells=[dict(cell_type='code', source=[*lines])]))['cells'][0]['source'] != [*lines]
-    assert folded(*figure) and not folded(*figure[:4]) and not folded(*figure[1:]) and not folded('#| echo: false\n', *figure)
+    assert folded(*figure)
+    assert not folded(*figure[:4])
+    assert not folded(*figure[1:])
+    assert not folded('#| echo: false\n', *figure)
 
 def test_widths():
     table = '| a | longer |\n| --- | ---: |\n| `long name` | 1 |\n'
@@ -90,20 +103,32 @@ def test_widths():
 
 def test_no_links_in_code(processed):
     assert website.unlinked('[a](https://b)\n```python\nf(x) # [`a`](https://b)\n```') == '[a](https://b)\n```python\nf(x) # `a`\n```'
-    shown = [''.join(o['data']['text/markdown']) for p in PAGES for c in cells(processed/p.relative_to(root/'nbs'), 'code') for o in c['outputs'] if 'text/markdown' in o.get('data', {})]
-    assert len(shown) > 100 and not [s for s in shown for code in re.findall(r'^```.*?^```', s, flags=re.S|re.M) if '](http' in code]
+    shown = [''.join(o['data']['text/markdown']) for p in PAGES
+             for c in cells(processed/p.relative_to(root/'nbs'), 'code')
+             for o in c['outputs'] if 'text/markdown' in o.get('data', {})]
+    assert len(shown) > 100
+    assert not [s for s in shown for code in re.findall(r'^```.*?^```', s, flags=re.S|re.M)
+                if '](http' in code]
 
 def test_llms(processed):
     text = website.llms(processed)
-    assert text.startswith('# dl_denoise\n\n> ') and text.count('\n## ') == len(PARTS) and text.count('\n- [') == len(LESSONS)
+    assert text.startswith('# dl_denoise\n\n> ')
+    assert text.count('\n## ') == len(PARTS)
+    assert text.count('\n- [') == len(LESSONS)
     assert f'({website.address()}01_measure/noise.html): ' in text
 
 def test_broken_links(tmp_path):
     "Links of a built site are followed, relative ones and those by its address"
     (tmp_path/'a').mkdir()
-    (tmp_path/'index.html').write_text(f'<a href="a/b.html#here"></a><a href="{website.address()}a/b.html"></a><a href="https://example.org/x"></a><a href="a/b.html#away"></a><img src="no.png">')
-    (tmp_path/'a'/'b.html').write_text(f'<h2 id="here"></h2><a href="../"></a><a href="{website.address()}c.html"></a>')
-    assert website.broken(tmp_path) == [f'a/b.html: {website.address()}c.html leads nowhere', 'index.html: a/b.html#away: no such place on that page', 'index.html: no.png leads nowhere']
+    (tmp_path/'index.html').write_text(f'<a href="a/b.html#here"></a><a '
+                                       f'href="{website.address()}a/b.html"></a><a '
+                                       f'href="https://example.org/x"></a><a '
+                                       f'href="a/b.html#away"></a><img src="no.png">')
+    (tmp_path/'a'/'b.html').write_text(f'<h2 id="here"></h2><a href="../"></a><a '
+                                       f'href="{website.address()}c.html"></a>')
+    assert website.broken(tmp_path) == [f'a/b.html: {website.address()}c.html leads nowhere',
+                                        'index.html: a/b.html#away: no such place on that page',
+                                        'index.html: no.png leads nowhere']
 
 def test_warnings():
     log = 'WARN: Unable to resolve link target: x.ipynb\n[12/30] 02_clean/03_cnn.ipynb\n[WARNING] Citeproc: citation nobody2000 not found'
@@ -113,7 +138,8 @@ def test_warnings():
 
 def test_whole():
     svg = (root/'nbs'/'images'/'whole.svg').read_text(encoding='utf8')
-    pages = {p.relative_to(root/'nbs').with_name(re.sub(r'^\d+_', '', p.stem) + '.html').as_posix() for p in LESSONS}
+    pages = {p.relative_to(root/'nbs').with_name(re.sub(r'^\d+_', '', p.stem) + '.html').as_posix()
+             for p in LESSONS}
     linked = {*re.findall(r'<a href="([^"]+)"', svg)}
     assert len(linked) > 10 and not linked - pages
 
@@ -131,20 +157,27 @@ def test_equations(node):
     found = [(name(p), *o) for p in PAGES for o in equations(prose(p))]
     assert len(found) > 100
     script = "const k=require('katex');for(const [p,e,d] of JSON.parse(require('fs').readFileSync(0)))try{k.renderToString(e,{displayMode:d,throwOnError:true,strict:'error'})}catch(x){console.log(p+': '+e+': '+x.message)}"
-    done = subprocess.run(['node', '-e', script], cwd=node, input=json.dumps(found), capture_output=True, text=True)
+    done = subprocess.run(['node', '-e', script], cwd=node, input=json.dumps(found), capture_output=True,
+                          text=True)
     assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
 
 @pytest.mark.parametrize('theme', ['light', 'dark'])
 def test_theme(node, theme, tmp_path):
-    "Both themes compile as Quarto would: the defaults of the last file first; and text is readable on them (WCAG AA)"
+    """Both themes compile as Quarto would: the defaults of the last file first;
+    and text is readable on them (WCAG AA)"""
     files = [root/'nbs'/o for o in yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8'))['format']['html']['theme'][theme] if o.endswith('.scss')]
-    layers = [dict(re.findall(r'/\*-- scss:(\w+) --\*/(.*?)(?=/\*-- scss:|\Z)', f.read_text(encoding='utf8'), flags=re.S)) for f in files]
+    layers = [dict(re.findall(r'/\*-- scss:(\w+) --\*/(.*?)(?=/\*-- scss:|\Z)',
+                              f.read_text(encoding='utf8'), flags=re.S)) for f in files]
     scss = '@import "bootstrap/scss/functions";' + ''.join(l.get('defaults', '') for l in layers[::-1]) + '@import "bootstrap/scss/bootstrap";' + ''.join(l.get('rules', '') for l in layers)
-    (tmp_path/'t.scss').write_text(scss + ''.join(f'.c-{n} {{ color: ${n}; }}' for n in ('paper', 'ink', 'accent', 'quiet', 'card')))
-    done = subprocess.run(['npx', '--no-install', 'sass', '--quiet', '--load-path', node/'node_modules', tmp_path/'t.scss'], cwd=node, capture_output=True, text=True)
+    (tmp_path/'t.scss').write_text(scss + ''.join(f'.c-{n} {{ color: ${n}; }}'
+                                                  for n in ('paper', 'ink', 'accent', 'quiet', 'card')))
+    done = subprocess.run(['npx', '--no-install', 'sass', '--quiet', '--load-path', node/'node_modules',
+                           tmp_path/'t.scss'], cwd=node, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     colour = {n: c for n,c in re.findall(r'\.c-(\w+) {\s*color: (#\w{6})', done.stdout)}
-    def light(c): return sum(w*((v/12.92) if v <= .03928 else ((v+.055)/1.055)**2.4) for w,v in zip((.2126, .7152, .0722), (int(c[i:i+2], 16)/255 for i in (1, 3, 5))))
+    def light(c):
+        return sum(w*((v/12.92) if v <= .03928 else ((v+.055)/1.055)**2.4)
+                   for w,v in zip((.2126, .7152, .0722), (int(c[i:i+2], 16)/255 for i in (1, 3, 5))))
     for text in ('ink', 'accent', 'quiet'):
         for ground in ('paper', 'card'):
             a, b = sorted((light(colour[text]), light(colour[ground])))

@@ -4,7 +4,10 @@ import numpy as np, pytest
 from PIL import Image
 from dl_denoise.pictures.denoiser import load_denoiser
 
-def run(*args): return subprocess.run([sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'train', *map(str, args)], capture_output=True, text=True, timeout=300)
+def run(*args):
+    return subprocess.run([sys.executable, '-c',
+                           'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'train',
+                           *map(str, args)], capture_output=True, text=True, timeout=300)
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
@@ -15,16 +18,22 @@ def folders(tmp_path_factory):
         (home/f).mkdir()
         for i in range(8):
             scene = (y[:, None] + y[::-1])/2 + 5*i
-            Image.fromarray(np.clip(scene + 25*rng.standard_normal((64, 1)) + 8*rng.standard_normal((64, 64)), 0, 255).astype(np.uint8)).save(home/f/f'{i}.png')
+            Image.fromarray(np.clip(scene + 25*rng.standard_normal((64, 1))
+                                    + 8*rng.standard_normal((64, 64)), 0,
+                                    255).astype(np.uint8)).save(home/f/f'{i}.png')
     return home
 
 def test_trains(folders, tmp_path):
-    done = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--epochs', 3, '--size', 32, '--lr', 1e-3, '--name', 'cam')
+    done = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--epochs', 3, '--size', 32,
+               '--lr', 1e-3, '--name', 'cam')
     assert done.returncode == 0, done.stderr
     assert 'held-out pairs' in done.stdout
     dn = load_denoiser(tmp_path/'o'/'cam.json', device='cpu')
     r = dn.card['record']
-    assert r['mse'] < r['mse_before'] and r['start'] == 'photo-grey' and r['target'] == 'noisy' and r['white'] is None
+    assert r['mse'] < r['mse_before']
+    assert r['start'] == 'photo-grey'
+    assert r['target'] == 'noisy'
+    assert r['white'] is None
     assert dn(np.zeros((9, 9), np.uint8)).shape == (9, 9)
     again = run('--pairs', folders/'A', folders/'B', '--out', tmp_path/'o', '--name', 'cam')
     assert again.returncode == 2 and 'left as it is' in again.stderr
@@ -34,7 +43,9 @@ def test_twelve_bits(folders, tmp_path):
     rng = np.random.default_rng(0)
     for f in 'AB':
         (tmp_path/f).mkdir()
-        for i in range(3): Image.fromarray((3000 + 40*rng.standard_normal((48, 48)) + 10*i).astype(np.uint16)).save(tmp_path/f/f'{i}.tif')
+        for i in range(3):
+            Image.fromarray((3000 + 40*rng.standard_normal((48, 48))
+                             + 10*i).astype(np.uint16)).save(tmp_path/f/f'{i}.tif')
     done = run('--pairs', tmp_path/'A', tmp_path/'B', '--out', tmp_path/'o', '--epochs', 1, '--size', 24)
     assert done.returncode == 0, done.stderr
     r = load_denoiser(tmp_path/'o'/'mine.json', device='cpu').card['record']

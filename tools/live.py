@@ -1,48 +1,62 @@
-"The page that needs no server, as a folder: the front end, exported networks, sample digits, and onnxruntime-web from a local copy if wanted"
+"""The page that needs no server, as a folder: the front end, exported networks, sample digits, and
+onnxruntime-web from a local copy if wanted"""
 import argparse, base64, functools, hashlib, http.server, json, os, re, shutil, subprocess, sys, tarfile, tempfile, threading
 from contextlib import contextmanager
 from pathlib import Path
 
 root = Path(__file__).resolve().parent.parent
 WEB = root/'dl_denoise'/'apps'/'web'
-NETWORKS = {'cnn-mnist': True, 'cae-mnist': True, 'dncnn-mnist': False, 'win5rb-mnist': False}     # switched on at the start? The others are loaded when chosen
+# switched on at the start? The others are loaded when chosen
+NETWORKS = {'cnn-mnist': True, 'cae-mnist': True, 'dncnn-mnist': False, 'win5rb-mnist': False}
 
 def integrity(path):
     "The hash of a file, as a browser wants it"
     return 'sha384-' + base64.b64encode(hashlib.sha384(Path(path).read_bytes()).digest()).decode()
 
 def policy(runtime):
-    "What the page may load: its own files and the runtime's; `blob:` is the runtime's script, after its hash was compared"
+    """What the page may load: its own files and the runtime's; `blob:` is the runtime's script, after
+    its hash was compared"""
     away = re.match(r'https?://[^/]+', runtime['folder'])
-    return ("default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; img-src 'self' blob: data:; "
-            f"connect-src 'self'{f' {away[0]}' if away else ''}; object-src 'none'; base-uri 'none'; form-action 'none'")
+    return ("default-src 'self'; script-src 'self' blob: 'wasm-unsafe-eval'; worker-src 'self' blob:; "
+            "img-src 'self' blob: data:; "
+            f"connect-src 'self'{f' {away[0]}' if away else ''}; object-src 'none'; base-uri 'none'; "
+            f"form-action 'none'")
 
 def page(html, runtime):
     "index.html with the engine that needs no server, and a policy of its own, since nobody sends headers"
     html, n = re.subn(r'<meta name="engine" content="\w+">', '<meta name="engine" content="onnx">', html)
-    html, m = re.subn(r'(<meta charset="utf-8">)', rf'\1\n<meta http-equiv="Content-Security-Policy" content="{policy(runtime)}">', html)
-    if (n, m) != (1, 1): sys.exit('index.html must have one <meta charset="utf-8"> and one <meta name="engine" content="...">')
+    html, m = re.subn(r'(<meta charset="utf-8">)',
+                      rf'\1\n<meta http-equiv="Content-Security-Policy" content="{policy(runtime)}">', html)
+    if (n, m) != (1, 1):
+        sys.exit('index.html must have one <meta charset="utf-8"> and one <meta name="engine" content="...">')
     return html
 
 def fetch(runtime, folder):
     "Get the runtime's files into `folder` by npm"
     wanted = [o[0] for o in (runtime['script'], runtime['binary'])]
     with tempfile.TemporaryDirectory() as tmp:
-        try: subprocess.run(['npm', 'pack', '--silent', '--pack-destination', tmp, f"{runtime['name']}@{runtime['version']}"], check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
-        except FileNotFoundError: sys.exit(f"npm, which fetches {runtime['name']}, is not installed; install it, or put {' and '.join(wanted)} into {folder}")
-        except subprocess.SubprocessError as e: sys.exit(f"npm could not fetch {runtime['name']} {runtime['version']}; is there a network?\n{getattr(e, 'stderr', None) or e}")
+        try:
+            subprocess.run(['npm', 'pack', '--silent', '--pack-destination', tmp, f"{runtime['name']}@{runtime['version']}"], check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+        except FileNotFoundError:
+            sys.exit(f"npm, which fetches {runtime['name']}, is not installed; install it, or put "
+                     f"{' and '.join(wanted)} into {folder}")
+        except subprocess.SubprocessError as e:
+            sys.exit(f"npm could not fetch {runtime['name']} {runtime['version']}; is there a "
+                     f"network?\n{getattr(e, 'stderr', None) or e}")
         folder.mkdir(parents=True, exist_ok=True)
         with tarfile.open(next(Path(tmp).glob('*.tgz'))) as tar:
             for name in wanted: (folder/name).write_bytes(tar.extractfile(f'package/dist/{name}').read())
 
 def local_copy(out, runtime, folder):
-    "Copy the runtime's two files from `folder`, if they are the pinned ones; returns the setting that takes them from there"
+    """Copy the runtime's two files from `folder`, if they are the pinned ones;
+    returns the setting that takes them from there"""
     folder = Path(folder)
     if not (folder/runtime['binary'][0]).exists(): fetch(runtime, folder)
     (out/'runtime').mkdir(exist_ok=True)
     for name, pinned, _ in (runtime['script'], runtime['binary']):
         if not (folder/name).is_file() or integrity(folder/name) != pinned:
-            sys.exit(f"{folder/name} is not that of {runtime['name']} {runtime['version']}: its hash is not the one in runtime.json; delete it and run this again")
+            sys.exit(f"{folder/name} is not that of {runtime['name']} {runtime['version']}: its hash is "
+                     f"not the one in runtime.json; delete it and run this again")
         shutil.copyfile(folder/name, out/'runtime'/name)
     return {**runtime, 'folder': 'runtime/'}
 
@@ -54,7 +68,8 @@ def denoisers(out, networks):
     for o in listed:
         if o['name'] == 'median': continue
         e = export_onnx(o['name'], out/f"{o['name']}.onnx", overwrite=True)
-        o.update(on=networks[o['name']], file=e['file'].name, bytes=e['bytes'], hash=integrity(e['file']), info=f"{o['info']}; {e['bytes']/1e6:.1f} MB, loaded when first chosen")
+        o.update(on=networks[o['name']], file=e['file'].name, bytes=e['bytes'], hash=integrity(e['file']),
+                 info=f"{o['info']}; {e['bytes']/1e6:.1f} MB, loaded when first chosen")
     return listed
 
 def live(out, runtime=None, networks=NETWORKS):
@@ -65,7 +80,8 @@ def live(out, runtime=None, networks=NETWORKS):
     if runtime: pinned = local_copy(out, pinned, runtime)
     for p in WEB.iterdir():
         if p.suffix in ('.css', '.js', '.svg') and p.name != 'engine-api.js': shutil.copyfile(p, out/p.name)
-    (out/'index.html').write_text(page((WEB/'index.html').read_text(encoding='utf8'), pinned), encoding='utf8')
+    (out/'index.html').write_text(page((WEB/'index.html').read_text(encoding='utf8'), pinned),
+                                  encoding='utf8')
     for name, o in (('runtime', pinned), ('models', denoisers(out, networks)), ('samples', sample_digits())):
         (out/f'{name}.json').write_text(json.dumps(o, indent=1, ensure_ascii=False) + '\n', encoding='utf8')
     return sorted(p for p in out.rglob('*') if p.is_file())
@@ -73,13 +89,15 @@ def live(out, runtime=None, networks=NETWORKS):
 # ---- to look at it
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, '.js': 'text/javascript', '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.json': 'application/json'}
+    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, '.js': 'text/javascript',
+                      '.mjs': 'text/javascript', '.wasm': 'application/wasm', '.json': 'application/json'}
     def log_message(self, *args): pass
 
 @contextmanager
 def served(folder):
     "Serve a folder on this machine; gives the address"
-    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), functools.partial(Handler, directory=str(folder)))
+    server = http.server.ThreadingHTTPServer(('127.0.0.1', 0),
+                                             functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try: yield f'http://127.0.0.1:{server.server_port}/'
     finally: server.shutdown(); server.server_close()
@@ -92,7 +110,9 @@ def chromium():
     try: from playwright.sync_api import sync_playwright
     except ImportError: raise LookupError('the package playwright is not installed') from None
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=program, args=['--no-sandbox'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else [])
+        browser = p.chromium.launch(executable_path=program,
+                                    args=['--no-sandbox'] if hasattr(os, 'geteuid')
+                                    and os.geteuid() == 0 else [])
         try: yield browser
         finally: browser.close()
 
@@ -104,15 +124,19 @@ def picture(folder, file):
         page.check('input[data-name=dncnn-mnist]')
         page.locator('#samples button').nth(8).click()
         for n in ('cae-mnist', 'dncnn-mnist'):
-            page.wait_for_function(r"n => /\d/.test(document.querySelector(`figure[data-name=${n}] .mse`)?.textContent)", arg=n, timeout=120_000)
+            page.wait_for_function(r"n => /\d/.test(document.querySelector(`figure[data-name=${n}] "
+                                   r".mse`)?.textContent)", arg=n, timeout=120_000)
         page.wait_for_timeout(3000)
         page.screenshot(path=file, type='jpeg', quality=60, full_page=True)
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('out', help='the folder to make, for example _docs/live')
-    p.add_argument('--runtime', help="copy onnxruntime-web from this folder (npm fetches it there if it is missing); by default the page loads it from the address in runtime.json")
-    p.add_argument('--picture', help='photograph the page into this JPEG file (needs Chromium and playwright)')
+    p.add_argument('--runtime', help="copy onnxruntime-web from this folder (npm fetches it there if it "
+                                     "is missing); by default the page loads it from the address in "
+                                     "runtime.json")
+    p.add_argument('--picture', help='photograph the page into this JPEG file (needs Chromium and '
+                                     'playwright)')
     args = p.parse_args()
     for f in live(args.out, args.runtime): print(f'{f.stat().st_size/1e3:10,.1f} kB  {f}')
     if args.picture: picture(args.out, args.picture)

@@ -1,4 +1,5 @@
-"The site: processed by nbdev, rendered by Quarto, and checked. Any warning and any link that leads nowhere is an error"
+"""The site: processed by nbdev, rendered by Quarto, and checked.
+Any warning and any link that leads nowhere is an error"""
 import argparse, json, re, shutil, subprocess, sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -19,7 +20,9 @@ def fold(nb):
     for c in nb['cells']:
         lines = ''.join(c['source']).splitlines(True)
         flags = [o for o in lines if o.startswith('#|')]
-        is_figure = any(re.match(r'#\|\s*fig-alt', o) for o in flags) and not any(re.match(r'#\|\s*(code-fold|echo|export)', o) for o in flags)
+        is_figure = any(re.match(r'#\|\s*fig-alt', o)
+                        for o in flags) and not any(re.match(r'#\|\s*(code-fold|echo|export)', o)
+                                                    for o in flags)
         if c['cell_type'] == 'code' and is_figure and len(lines)-len(flags) > 4: c['source'] = FOLDED + lines
     return nb
 
@@ -27,27 +30,35 @@ def widths(text):
     "Markdown tables whose dashes say how wide each column is: Pandoc goes by them as soon as a line is long"
     def wider(m):
         rows = [[o.strip() for o in re.split(r'(?<!\\)\|', l.strip())[1:-1]] for l in m[0].splitlines()]
-        if len({*map(len, rows)}) != 1 or len(rows) < 2 or not all(re.fullmatch(':?-+:?', o) for o in rows[1]): return m[0]
-        most = [min(60, max(len(re.sub(r'\]\([^)]*\)|[`*\[]', '', r[i])) for k,r in enumerate(rows) if k != 1)) for i in range(len(rows[0]))]
+        if len({*map(len, rows)}) != 1 or len(rows) < 2 or not all(re.fullmatch(':?-+:?', o)
+                                                                   for o in rows[1]):
+            return m[0]
+        most = [min(60, max(len(re.sub(r'\]\([^)]*\)|[`*\[]', '', r[i]))
+                            for k,r in enumerate(rows) if k != 1)) for i in range(len(rows[0]))]
         rule = [re.sub('-+', '-'*max(3, w), o) for w,o in zip(most, rows[1])]
         return m[0].replace(m[0].splitlines()[1], '| ' + ' | '.join(rule) + ' |', 1)
     return re.sub(r'(?:^[ \t]*\|.*\|[ \t]*$\n?){2,}', wider, text, flags=re.M)
 
 def unlinked(text):
     "No Markdown links inside code, where nbdev puts them into signatures and Pandoc shows them as they are"
-    return re.sub(r'^```.*?^```', lambda m: re.sub(r'\[([^\]\n]*)\]\(https?://[^)\s]*\)', r'\1', m[0]), text, flags=re.S|re.M)
+    return re.sub(r'^```.*?^```', lambda m: re.sub(r'\[([^\]\n]*)\]\(https?://[^)\s]*\)', r'\1', m[0]),
+                  text, flags=re.S|re.M)
 
 def process(folder=root):
     "What Quarto is given: nbdev's pages, with the code of figures folded; returns their folder"
     run = 'from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); proc_nbs(n_workers=2, force=True)'
-    subprocess.run([sys.executable, '-c', run], cwd=folder, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, '-c', run], cwd=folder, check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL)
     for p in (folder/'_proc').rglob('*.ipynb'):
         nb = fold(json.loads(p.read_text(encoding='utf8')))
         for c in nb['cells']:
             if c['cell_type'] == 'markdown': c['source'] = widths(''.join(c['source']))
             for data in (o.get('data', {}) for o in c.get('outputs', [])):
-                if 'text/html' in data and ''.join(data.get('text/markdown', '')).lstrip().startswith('<'): del data['text/markdown']      # fastprogress: the same, indented, which Pandoc takes for code
-                if 'text/markdown' in data: data['text/markdown'] = unlinked(widths(''.join(data['text/markdown'])))
+                # fastprogress: the same, indented, which Pandoc takes for code
+                if 'text/html' in data and ''.join(data.get('text/markdown', '')).lstrip().startswith('<'):
+                    del data['text/markdown']
+                if 'text/markdown' in data:
+                    data['text/markdown'] = unlinked(widths(''.join(data['text/markdown'])))
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf8')
     return folder/'_proc'
 
@@ -110,10 +121,14 @@ def warnings(log):
 
 def build(out):
     "Build the site into a folder"
-    if not shutil.which('quarto'): sys.exit('The site is built by Quarto, which is not installed. Get it from https://quarto.org/docs/get-started and run make docs again; make check-site checks what can be checked without it.')
+    if not shutil.which('quarto'):
+        sys.exit('The site is built by Quarto, which is not installed. Get it from '
+                 'https://quarto.org/docs/get-started and run make docs again; make check-site checks '
+                 'what can be checked without it.')
     proc = process()
     made = proc/badges.settings()['doc_path']
-    done = subprocess.run(['quarto', 'render', '--no-cache'], cwd=proc, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(['quarto', 'render', '--no-cache'], cwd=proc, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print(done.stdout)
     if done.returncode: sys.exit('Quarto could not render the site.')
     (made/'llms.txt').write_text(llms(proc), encoding='utf8')
@@ -126,8 +141,10 @@ def build(out):
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument('out', nargs='?', default=root/badges.settings()['doc_path'], type=Path, help='the folder to build into')
-    p.add_argument('--links', metavar='FOLDER', help='build nothing; only follow the links of a site that was built')
+    p.add_argument('out', nargs='?', default=root/badges.settings()['doc_path'], type=Path,
+                   help='the folder to build into')
+    p.add_argument('--links', metavar='FOLDER',
+                   help='build nothing; only follow the links of a site that was built')
     args = p.parse_args()
     if not args.links: build(args.out)
     elif wrong := broken(args.links): sys.exit('\n'.join(wrong))

@@ -46,7 +46,8 @@ def demo1(
     resume:bool=False,           # go on with what was interrupted in the folder
     debug:bool=False             # show tracebacks
 ):
-    "Demo 1: classical filters and four networks against noisy images. Example: dl_denoise demo1 --data mnist --models cnn,cae --epochs 1"
+    """Demo 1: classical filters and four networks against noisy images. Example:
+    dl_denoise demo1 --data mnist --models cnn,cae --epochs 1"""
     data_source(data); number(sigma, 'sigma', 0, 5); names = _picked(models, MODELS, 'model')
     _whole(epochs, '--epochs'); _whole(images, '--images'); _whole(batch, '--batch')
     pick(precision, ('auto', 'fp32', 'bf16'), 'precision')
@@ -57,10 +58,15 @@ def demo1(
 def _report(c):
     "Print the table, and where things are"
     from dl_denoise.ledger import table
-    print(f"\n{table(c.records).to_string()}\n\nTest MSE of the output as it is; PSNR and SSIM after a clip to [0, 1]. Training time of a filter: its tuning.")
-    if c.data.name != 'mnist': print(f"The article's MSE is for MNIST (28×28); yours is for {c.data.name}: compare the order, not the numbers.")
+    print(f"\n{table(c.records).to_string()}\n\nTest MSE of the output as it is; PSNR and SSIM after a "
+          f"clip to [0, 1]. Training time of a filter: its tuning.")
+    if c.data.name != 'mnist':
+        print(f"The article's MSE is for MNIST (28×28); yours is for {c.data.name}: compare the order, "
+              f"not the numbers.")
     started = [f"{r['model']} from {r['start']}" for r in c.records if r.get('start')]
-    if started: print(f"Started from packaged MNIST weights: {', '.join(started)}; --scratch starts them from nothing.")
+    if started:
+        print(f"Started from packaged MNIST weights: {', '.join(started)}; --scratch starts them from "
+              f"nothing.")
     pictures = ', '.join(p.name for p in sorted(c.out.glob('*.png')))
     print(f"Records and weights{f', and the pictures {pictures},' * bool(pictures)} are in {c.out}/")
 
@@ -80,8 +86,12 @@ def demo2(
     resume:bool=False,           # go on with what was interrupted in the folder
     debug:bool=False             # show tracebacks
 ):
-    "Demo 2: one network taught by clean targets and by noisy ones. Example: dl_denoise demo2 --data mnist --epochs 1"
-    data_source(data); number(sigma, 'sigma', 0, 5); pick(model, MODELS, 'model'); names = _picked(ways, WAYS, 'way')
+    """Demo 2: one network taught by clean targets and by noisy ones. Example:
+    dl_denoise demo2 --data mnist --epochs 1"""
+    data_source(data)
+    number(sigma, 'sigma', 0, 5)
+    pick(model, MODELS, 'model')
+    names = _picked(ways, WAYS, 'way')
     _whole(epochs, '--epochs'); _whole(images, '--images'); _whole(batch, '--batch')
     pick(precision, ('auto', 'fp32', 'bf16'), 'precision')
     from dl_denoise.experiments import demo2
@@ -103,22 +113,31 @@ def reproduce(
     resume:bool=False,           # go on with what was interrupted in the folder
     debug:bool=False             # show tracebacks
 ):
-    "Run an experiment of the course as it was published; write records for the ledger and weights to package. Example: dl_denoise reproduce demo1 --models dncnn"
+    """Run an experiment of the course as it was published;
+    write records for the ledger and weights to package. Example: dl_denoise reproduce demo1 --models dncnn"""
     pick(experiment, EXPERIMENTS, 'experiment')
-    if models and experiment not in ('demo1', 'demo2', 'bsd'): raise UsageError(f"--models is for demo1, demo2 and bsd; {experiment} has its own small network")
-    if filters and experiment != 'bsd': raise UsageError(f"--filters is for bsd, got {experiment}; leave it out")
-    names, chosen = models and _picked(models, PHOTOS if experiment == 'bsd' else MODELS, 'model'), _picked(ways, WAYS, 'way')
+    if models and experiment not in ('demo1', 'demo2', 'bsd'):
+        raise UsageError(f"--models is for demo1, demo2 and bsd; {experiment} has its own small network")
+    if filters and experiment != 'bsd':
+        raise UsageError(f"--filters is for bsd, got {experiment}; leave it out")
+    names, chosen = models and _picked(models, PHOTOS if experiment == 'bsd' else MODELS,
+                                       'model'), _picked(ways, WAYS, 'way')
     _whole(images, '--images'); _whole(epochs, '--epochs'); _whole(batch, '--batch')
     pick(precision, ('auto', 'fp32', 'bf16'), 'precision')
-    if experiment == 'bsd': return _reproduce_bsd(names or PHOTOS, out or 'reproduce-bsd', resume, epochs=epochs, patches=images, bs=batch, seed=seed, precision=precision, filters=filters)
+    if experiment == 'bsd':
+        return _reproduce_bsd(names or PHOTOS, out or 'reproduce-bsd', resume, epochs=epochs,
+                              patches=images, bs=batch, seed=seed, precision=precision, filters=filters)
     from dl_denoise.experiments import demo2
-    for c in demo2.reproduce(experiment, out, names, chosen, images, epochs, batch, seed, precision, resume): _report(c)
+    for c in demo2.reproduce(experiment, out, names, chosen, images, epochs, batch, seed, precision, resume):
+        _report(c)
 
 def _reproduce_bsd(names, out, resume, **sizes):
     "Train on natural images, and print a table for each set"
     from dl_denoise.experiments import photographs
-    done, out = photographs.reproduce_bsd(names, out, resume=resume, **{k: v for k,v in sizes.items() if v is not None})
-    for data in dict.fromkeys(r['data'] for r in done): print(f"\n{data}\n{photographs.bsd_table(done, data).to_string()}")
+    done, out = photographs.reproduce_bsd(names, out, resume=resume,
+                                          **{k: v for k,v in sizes.items() if v is not None})
+    for data in dict.fromkeys(r['data'] for r in done):
+        print(f"\n{data}\n{photographs.bsd_table(done, data).to_string()}")
     print(f"\nMean PSNR over the pictures, in dB. Records and weights are in {out}/")
 
 # %% ../../nbs/05_play/01_cli.ipynb #212f2479
@@ -130,8 +149,10 @@ def models(
     width = max(map(len, cards()), default=0)
     for name, c in cards().items():
         r = c['record']
-        print(f"{name:{width}} {r['parameters']:>9,} parameters   trained on {training_of(r)}   test MSE {r['mse']:.5f} on {r['data']}")
-    print('\nWhat they were trained on:', *dict.fromkeys(c['training_data'] for c in cards().values()), sep='\n  ')
+        print(f"{name:{width}} {r['parameters']:>9,} parameters   trained on {training_of(r)}   test MSE "
+              f"{r['mse']:.5f} on {r['data']}")
+    print('\nWhat they were trained on:', *dict.fromkeys(c['training_data'] for c in cards().values()),
+          sep='\n  ')
 
 @command
 def evaluate(
@@ -143,18 +164,24 @@ def evaluate(
     debug:bool=False          # show tracebacks
 ):
     "Score a packaged denoiser on test images. Example: dl_denoise evaluate cnn-mnist --data mnist"
-    pick(name, cards(), 'denoiser'); data_source(data); number(sigma, 'sigma', 0, 5); _whole(images, '--images')
+    pick(name, cards(), 'denoiser')
+    data_source(data)
+    number(sigma, 'sigma', 0, 5)
+    _whole(images, '--images')
     from dl_denoise.data import dataset, denoise_dls, digits
     from dl_denoise.pictures.denoiser import evaluate_denoiser, load_denoiser
     from dl_denoise.noise import GaussianNoise
     d = (digits(28) if data == 'digits' else dataset(data)).subset(test=images)
     s = evaluate_denoiser(load_denoiser(name), denoise_dls(d, GaussianNoise(sigma, clip)), progress=True)
-    print(f"{name} on {len(d.test):,} test images of {d.name}: MSE {s['mse']:.5f}, clipped {s['mse_clipped']:.5f}, PSNR {s['psnr']:.2f} dB, SSIM {s['ssim']:.3f}")
+    print(f"{name} on {len(d.test):,} test images of {d.name}: MSE {s['mse']:.5f}, clipped "
+          f"{s['mse_clipped']:.5f}, PSNR {s['psnr']:.2f} dB, SSIM {s['ssim']:.3f}")
     r = cards()[name]['record']
-    if (d.name, repr(GaussianNoise(sigma, clip)), len(d.test)) == (r['data'], r['noise'], r['images']['test']):
+    if (d.name, repr(GaussianNoise(sigma, clip)), len(d.test)) == (r['data'], r['noise'],
+                                                                   r['images']['test']):
         off = s['mse']/r['mse'] - 1
         print(f"its card says MSE {r['mse']:.5f}: {off:+.2%}")
-        if abs(off) > .01: raise DenoiseError("that is more than 1 % off; the weights or the data are not those of the card")
+        if abs(off) > .01:
+            raise DenoiseError("that is more than 1 % off; the weights or the data are not those of the card")
 
 # %% ../../nbs/05_play/01_cli.ipynb #5b858c41
 @command
@@ -174,21 +201,34 @@ def denoise(
     debug:bool=False          # show tracebacks
 ):
     "Clean pictures of your own. Example: dl_denoise denoise photos --out clean"
-    number(strength, 'strength', 0, 1); number(max_megapixels, '--max-megapixels', .001); _whole(jobs, '--jobs'); _whole(quality, '--quality')
+    number(strength, 'strength', 0, 1)
+    number(max_megapixels, '--max-megapixels', .001)
+    _whole(jobs, '--jobs')
+    _whole(quality, '--quality')
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
-    if poisson and sigma is not None: raise UsageError("--sigma is the strength of even noise, and --poisson finds out by itself how the noise grows; give one of the two")
-    if quality and quality > 100: raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
-    if out is None: raise UsageError("where should the results go? Give a folder or a file: -o OUT; see dl_denoise denoise --help")
-    if overwrite and resume: raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one of the two")
+    if poisson and sigma is not None:
+        raise UsageError("--sigma is the strength of even noise, and --poisson finds out by itself how "
+                         "the noise grows; give one of the two")
+    if quality and quality > 100:
+        raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
+    if out is None:
+        raise UsageError("where should the results go? Give a folder or a file: -o OUT; see dl_denoise "
+                         "denoise --help")
+    if overwrite and resume:
+        raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
+                         "of the two")
     if model and not model.endswith(('.json', '.safetensors')): pick(model, cards(), 'denoiser')
-    if report and out == '-': raise UsageError("--report writes a file beside the result; with standard output there is none. Give a file: -o OUT")
+    if report and out == '-':
+        raise UsageError("--report writes a file beside the result; with standard output there is none. "
+                         "Give a file: -o OUT")
     if report:
         import matplotlib
         matplotlib.use('agg')      # no window is opened, also from several threads
     from dl_denoise.pictures.files import denoise_files, plan
     pairs, told = plan(inputs, out, report), sys.stderr if out == '-' else sys.stdout
     def say(line): print(line, file=told, flush=True)
-    n = denoise_files(pairs, jobs, overwrite, resume, say, model=model, sigma=sigma, strength=strength, poisson=poisson, quality=quality, report=report, max_megapixels=max_megapixels)
+    n = denoise_files(pairs, jobs, overwrite, resume, say, model=model, sigma=sigma, strength=strength,
+                      poisson=poisson, quality=quality, report=report, max_megapixels=max_megapixels)
     if len(pairs) > 1: say(f'{n} picture{"s"*(n != 1)} cleaned; the results are in {out}')
 
 # %% ../../nbs/05_play/01_cli.ipynb #traincd1
@@ -207,16 +247,21 @@ def train(
     resume:bool=False,           # go on with what was interrupted in the folder
     debug:bool=False             # show tracebacks
 ):
-    "Teach a packaged denoiser the noise of your own camera. Example: dl_denoise train --pairs A B --out mycamera"
-    if not pairs or len(pairs) != 2: raise UsageError(f"training on your own captures needs two folders, got {len(pairs or [])}: --pairs A B")
+    """Teach a packaged denoiser the noise of your own camera. Example:
+    dl_denoise train --pairs A B --out mycamera"""
+    if not pairs or len(pairs) != 2:
+        raise UsageError(f"training on your own captures needs two folders, got {len(pairs or [])}: "
+                         f"--pairs A B")
     for f in pairs:
-        if not Path(f).is_dir(): raise UsageError(f"there is no folder {f}; give two folders of captures: --pairs A B")
+        if not Path(f).is_dir():
+            raise UsageError(f"there is no folder {f}; give two folders of captures: --pairs A B")
     for v, o in ((epochs, '--epochs'), (batch, '--batch'), (size, '--size')): _whole(v, o)
     number(lr, '--lr', 1e-8, 1); pick(precision, ('auto', 'fp32', 'bf16'), 'precision')
     if not start.endswith(('.json', '.safetensors')): pick(start, cards(), 'denoiser')
     from dl_denoise.pictures.captures import train_pairs
     _, told = train_pairs(*pairs, out, name, start, epochs, lr, batch, size, seed, precision, resume)
-    print(f"Mean squared error on held-out pairs, estimated: {told['mse_before']:.6f} before, {told['mse']:.6f} now. Use it: dl_denoise denoise IN --model {Path(out)/name}.json --out OUT")
+    print(f"Mean squared error on held-out pairs, estimated: {told['mse_before']:.6f} before, "
+          f"{told['mse']:.6f} now. Use it: dl_denoise denoise IN --model {Path(out)/name}.json --out OUT")
 
 # %% ../../nbs/05_play/01_cli.ipynb #43a8d8af
 @command
@@ -230,7 +275,9 @@ def serve(
     if not 0 <= port <= 65535: raise UsageError(f"--port must be a whole number from 0 to 65535, got {port}")
     _whole(threads, '--threads')
     for o in ('flask', 'waitress'):
-        if find_spec(o) is None: raise UsageError(f"the app needs the package {o}, which is not installed: pip install 'dl_denoise[app]'")
+        if find_spec(o) is None:
+            raise UsageError(f"the app needs the package {o}, which is not installed: pip install "
+                             f"'dl_denoise[app]'")
     print('Loading the denoisers ...', flush=True)
     from dl_denoise.apps.server import create_app, make_server
     server = make_server(create_app(threads=threads), host, port)
@@ -246,10 +293,12 @@ def export(
     overwrite:bool=False,     # replace the file if it is there
     debug:bool=False          # show tracebacks
 ):
-    "Write a packaged denoiser as an ONNX file, checked against torch. Example: dl_denoise export cnn-mnist model.onnx"
+    """Write a packaged denoiser as an ONNX file, checked against torch. Example:
+    dl_denoise export cnn-mnist model.onnx"""
     from dl_denoise.apps.export import export_onnx      # it looks at the words before it loads torch
     e = export_onnx(name, file, opset, overwrite)
-    print(f"{e['file']}: {name}, opset {e['opset']}, {e['bytes']/1e6:.1f} MB; differs from torch by at most {e['difference']:.1g}")
+    print(f"{e['file']}: {name}, opset {e['opset']}, {e['bytes']/1e6:.1f} MB; differs from torch by at "
+          f"most {e['difference']:.1g}")
 
 # %% ../../nbs/05_play/01_cli.ipynb #dd3dda58
 def _parser(name):
@@ -277,8 +326,10 @@ def _parse(name, argv):
 
 def _usage():
     lines = [f"  {n:10} {f.__doc__.split(' Example:')[0]}" for n,f in COMMANDS.items()]
-    return '\n'.join(['usage: dl_denoise COMMAND [options]', '', 'Learn how deep networks remove noise from images, and use them.', '', *lines,
-                      '', 'dl_denoise COMMAND --help tells the options of a command. Example: dl_denoise demo1'])
+    return '\n'.join(['usage: dl_denoise COMMAND [options]', '',
+                      'Learn how deep networks remove noise from images, and use them.', '', *lines,
+                      '', 'dl_denoise COMMAND --help tells the options of a command. Example: dl_denoise '
+                          'demo1'])
 
 # %% ../../nbs/05_play/01_cli.ipynb #185c6078
 def _run(argv):
@@ -300,7 +351,8 @@ def main(
     except Exception as e:
         if '--debug' in argv: raise
         if isinstance(e, DenoiseError): told = str(e)
-        elif isinstance(e, OSError): told = f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}; nothing of yours was changed"
+        elif isinstance(e, OSError):
+            told = f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}; nothing of yours was changed"
         else: told = f"unexpected {type(e).__name__}: {e}; --debug shows where"
         print(f'dl_denoise: {told}', file=sys.stderr)
         return 2 if isinstance(e, UsageError) else 1

@@ -10,7 +10,8 @@ from pathlib import Path
 from ..core import DenoiseError, UsageError, atomic, cards, pick
 
 # %% ../../nbs/05_play/03_export.ipynb #427ee664
-OPSETS = range(11, 21)     # below, a padding cannot depend on the image's size; above, torch's tracer promises nothing
+# below, a padding cannot depend on the image's size; above, torch's tracer promises nothing
+OPSETS = range(11, 21)
 
 # %% ../../nbs/05_play/03_export.ipynb #8b8872bd
 LIMIT = 1e-4
@@ -21,7 +22,8 @@ def onnx_difference(
 ) -> float:             # Largest absolute difference of a pixel
     "Compare an ONNX file with the denoiser itself, on random images of several sizes"
     import numpy as np, torch
-    session = _extra()[1].InferenceSession(model if isinstance(model, bytes) else str(model), providers=['CPUExecutionProvider'])
+    session = _extra()[1].InferenceSession(model if isinstance(model, bytes) else str(model),
+                                           providers=['CPUExecutionProvider'])
     draw, worst = torch.Generator().manual_seed(0), 0.
     for n,h,w in ((1, 28, 28), (3, 31, 46), (2, 40, 21), (1, 7, 5)):
         x = torch.rand(n, dn.card.get('channels', 1), h, w, generator=draw)
@@ -33,7 +35,9 @@ def onnx_difference(
 def _extra():
     "The packages of the extra `onnx`, which nothing else needs"
     try: import onnx, onnxruntime
-    except ImportError as e: raise UsageError(f"exporting needs the package {e.name}, which is not installed: pip install 'dl_denoise[onnx]'") from e
+    except ImportError as e:
+        raise UsageError(f"exporting needs the package {e.name}, which is not installed: pip install "
+                         f"'dl_denoise[onnx]'") from e
     return onnx, onnxruntime
 
 # %% ../../nbs/05_play/03_export.ipynb #b16c2c19
@@ -41,8 +45,10 @@ def _describe(dn):
     "What the file says about itself"
     from dl_denoise import __version__
     r = dn.card.get('record') or {}
-    told = dict(name=dn.card.get('name', type(dn.model).__name__), licence=dn.card.get('licence'), architecture=dn.card.get('architecture'), data=r.get('data'),
-                noise=r.get('noise'), test_mse=r.get('mse'), range='0 to 1', made_by=f'dl_denoise {__version__}')
+    told = dict(name=dn.card.get('name', type(dn.model).__name__), licence=dn.card.get('licence'),
+                architecture=dn.card.get('architecture'), data=r.get('data'),
+                noise=r.get('noise'), test_mse=r.get('mse'), range='0 to 1',
+                made_by=f'dl_denoise {__version__}')
     return {k: str(v) for k,v in told.items() if v is not None}
 
 def export_onnx(
@@ -54,9 +60,14 @@ def export_onnx(
     "Write a denoiser as an ONNX file that takes images of any number and size, after a check against torch"
     path = Path(path)
     if isinstance(denoiser, (str, Path)): pick(str(denoiser), cards(), 'denoiser')
-    if opset not in OPSETS: raise UsageError(f"opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}")
-    if path.is_dir(): raise UsageError(f"{path} is a folder; give the name of the file to write, for example {path/'model.onnx'}")
-    if path.exists() and not overwrite: raise UsageError(f"{path} is there already and was left as it is; give another name, or ask to overwrite it")
+    if opset not in OPSETS:
+        raise UsageError(f"opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; give the name of the file to write, for example "
+                         f"{path/'model.onnx'}")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} is there already and was left as it is; give another name, or ask to "
+                         f"overwrite it")
     onnx, _ = _extra()
     from dl_denoise.pictures.denoiser import load_denoiser
     from dl_denoise.pictures.tiles import onnx_graph
@@ -65,6 +76,9 @@ def export_onnx(
     onnx.helper.set_model_props(model, _describe(dn))
     model.producer_name, data = 'dl_denoise', model.SerializeToString()
     worst = onnx_difference(data, dn)
-    if not worst < LIMIT: raise DenoiseError(f"the exported network differs from torch by {worst:.2g}, more than {LIMIT:g}; no file was written. Is there a choice in its code that depends on the image?")
+    if not worst < LIMIT:
+        raise DenoiseError(f"the exported network differs from torch by {worst:.2g}, more than "
+                           f"{LIMIT:g}; no file was written. Is there a choice in its code that depends "
+                           f"on the image?")
     with atomic(path, 'wb') as f: f.write(data)
     return dict(file=path, opset=opset, bytes=len(data), difference=worst)

@@ -28,7 +28,8 @@ def denoiser_list() -> list:    # Dicts of name, title, size (parameters), info,
         info = f"{r['parameters']:,} parameters, trained on {training_of(r)}"
         return dict(name=name, title=title, size=r['parameters'], info=info, on=r['experiment'] == 'demo1')
     order = lambda o: (not o[1]['record']['experiment'] == 'demo1', [*_TITLES].index(o[1]['architecture']))
-    median = dict(name='median', title='Median 3×3', size=0, info='A classical filter: the middle one of nine neighbours', on=True)
+    median = dict(name='median', title='Median 3×3', size=0,
+                  info='A classical filter: the middle one of nine neighbours', on=True)
     return [*(entry(n, c) for n,c in sorted(cards().items(), key=order) if c['channels'] == 1), median]
 
 # %% ../../nbs/05_play/02_server.ipynb #6fea7371
@@ -45,7 +46,8 @@ def load_all(
     from dl_denoise.classical import Filter
     from dl_denoise.pictures.denoiser import load_denoiser
     known = [o['name'] for o in denoiser_list()]
-    return {n: Filter('median', size=3) if n == 'median' else load_denoiser(n) for n in [pick(o, known, 'denoiser') for o in names or known]}
+    return {n: Filter('median', size=3) if n == 'median' else load_denoiser(n)
+            for n in [pick(o, known, 'denoiser') for o in names or known]}
 
 # %% ../../nbs/05_play/02_server.ipynb #27b8ed2a
 _MOST = 2**16       # pixels in a batch
@@ -60,7 +62,8 @@ class Workers:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
         self.denoisers, self.most, self.n = denoisers, most, threads or min(4, cores)
         self.each, self.waiting, self.idle, self.open, self.change = max(1, cores//self.n), [], 0, True, threading.Condition()
-        self.threads = [threading.Thread(target=self._work, daemon=True, name=f'denoise-{i}') for i in range(self.n)]
+        self.threads = [threading.Thread(target=self._work, daemon=True, name=f'denoise-{i}')
+                        for i in range(self.n)]
         for o in self.threads: o.start()
 
     def submit(self,
@@ -122,7 +125,9 @@ class Refused(DenoiseError):
 
 # %% ../../nbs/05_play/02_server.ipynb #b449eb15
 def _fits(width, height, most):
-    if width*height > most: raise Refused(413, f"the image has {width}×{height} = {width*height:,} pixels, at most {most:,} are taken; scale it down first")
+    if width*height > most:
+        raise Refused(413, f"the image has {width}×{height} = {width*height:,} pixels, at most {most:,} "
+                           f"are taken; scale it down first")
 
 def read_picture(
     data:bytes,             # A PNG, JPEG or BMP file
@@ -132,13 +137,18 @@ def read_picture(
     from PIL import Image, ImageOps
     if not data: raise Refused(400, "the picture is empty: 0 bytes; send a PNG, JPEG or BMP file")
     try: im = Image.open(io.BytesIO(data), formats=('PNG', 'JPEG', 'BMP'))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning): raise Refused(413, f"the picture has far more than {max_pixels:,} pixels; scale it down first") from None
-    except Exception: raise Refused(400, "this is not a picture that can be read, or its beginning is damaged; send a PNG, JPEG or BMP file") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Refused(413,
+                      f"the picture has far more than {max_pixels:,} pixels; scale it down first") from None
+    except Exception:
+        raise Refused(400, "this is not a picture that can be read, or its beginning is damaged; send a "
+                           "PNG, JPEG or BMP file") from None
     _fits(*im.size, max_pixels)
     try:
         if im.mode.startswith('I'): return np.asarray(im, dtype=np.float32)/65535        # 16-bit grey
         return np.asarray(ImageOps.exif_transpose(im).convert('L'), dtype=np.float32)/255
-    except Exception: raise Refused(400, "the picture is damaged or was cut short; send the whole file") from None
+    except Exception:
+        raise Refused(400, "the picture is damaged or was cut short; send the whole file") from None
 
 # %% ../../nbs/05_play/02_server.ipynb #41c103b2
 def read_pixels(
@@ -150,21 +160,30 @@ def read_pixels(
     "An image from JSON"
     if isinstance(values, str):
         for k,v in (('width', width), ('height', height)):
-            if type(v) is not int or v < 1: raise Refused(400, f"{k} must be a whole number of at least 1, got {str(v)[:40]}")
+            if type(v) is not int or v < 1:
+                raise Refused(400, f"{k} must be a whole number of at least 1, got {str(v)[:40]}")
         _fits(width, height, max_pixels)
         try: raw = base64.b64decode(values, validate=True)
-        except ValueError: raise Refused(400, "the image is a string, but not base64; encode the bytes of its float32 numbers") from None
-        if len(raw) != 4*width*height: raise Refused(400, f"an image of {width}×{height} has {4*width*height:,} bytes of float32, got {len(raw):,}")
+        except ValueError:
+            raise Refused(400, "the image is a string, but not base64; encode the bytes of its float32 "
+                               "numbers") from None
+        if len(raw) != 4*width*height:
+            raise Refused(400, f"an image of {width}×{height} has {4*width*height:,} bytes of float32, "
+                               f"got {len(raw):,}")
         a = np.frombuffer(raw, '<f4').reshape(height, width)
     else:
         try: a = np.array(values)
         except ValueError: a = np.array(None)
         if a.ndim != 2 or a.dtype.kind not in 'iuf' or not a.size:
-            raise Refused(400, "the image must be a list of rows of numbers, all of the same length, or a base64 string")
+            raise Refused(400, "the image must be a list of rows of numbers, all of the same length, or "
+                               "a base64 string")
         _fits(a.shape[1], a.shape[0], max_pixels)
     with np.errstate(over='ignore'): a = a.astype(np.float32)
-    if not np.isfinite(a).all(): raise Refused(400, "the image has values that are not finite (NaN or infinity)")
-    if abs(a).max() > 100: raise Refused(400, f"the image has values up to {abs(a).max():.4g}, but black is 0 and white is 1; divide 8-bit values by 255")
+    if not np.isfinite(a).all():
+        raise Refused(400, "the image has values that are not finite (NaN or infinity)")
+    if abs(a).max() > 100:
+        raise Refused(400, f"the image has values up to {abs(a).max():.4g}, but black is 0 and white is "
+                           f"1; divide 8-bit values by 255")
     return a
 
 # %% ../../nbs/05_play/02_server.ipynb #73b3529d
@@ -177,7 +196,8 @@ def _option(given, name, kind, default):
         except ValueError: pass
     if kind is float and type(v) is int: v = float(v) if abs(v) < 1e9 else math.inf
     what = {int: 'a whole number', float: 'a number', bool: 'true or false'}[kind]
-    if type(v) is not kind or (kind is float and not math.isfinite(v)) or (kind is int and not 0 <= v < 2**63):
+    if type(v) is not kind or (kind is float and not math.isfinite(v)) or (kind is int
+                                                                           and not 0 <= v < 2**63):
         raise Refused(400, f"{name} must be {what}, got {str(v)[:40]}")
     return v
 
@@ -200,8 +220,10 @@ def read_options(
     names = given.get('models')
     if names is None: names = list(known)
     if isinstance(names, str): names = [o.strip() for o in names.split(',')]
-    if not isinstance(names, list) or not names or not all(isinstance(o, str) for o in names): raise Refused(400, "models must be names, separated by commas or in a list")
-    return dict(names=[pick(o[:40], known, 'denoiser') for o in dict.fromkeys(names)], noise=_noise(given), seed=_option(given, 'seed', int, 0),
+    if not isinstance(names, list) or not names or not all(isinstance(o, str) for o in names):
+        raise Refused(400, "models must be names, separated by commas or in a list")
+    return dict(names=[pick(o[:40], known, 'denoiser') for o in dict.fromkeys(names)],
+                noise=_noise(given), seed=_option(given, 'seed', int, 0),
                 answer=pick(str(given.get('answer', 'float32'))[:40], ('float32', 'png'), 'kind of answer'))
 
 # %% ../../nbs/05_play/02_server.ipynb #ca9cad19
@@ -227,8 +249,11 @@ def _results(jobs, seconds, gone):
         if not late: return {name: job.result() for name,job in jobs.items()}
         if time.monotonic() < end and not gone(): continue
         begun = not [o for o in late if o.cancel()]
-        if begun: raise Refused(504, f"the image took longer than {seconds:g} seconds; send a smaller one or choose fewer denoisers")
-        raise Refused(503, f"the server is busy: the image's turn did not come within {seconds:g} seconds; try again", retry=2)
+        if begun:
+            raise Refused(504, f"the image took longer than {seconds:g} seconds; send a smaller one or "
+                               f"choose fewer denoisers")
+        raise Refused(503, f"the server is busy: the image's turn did not come within {seconds:g} "
+                           f"seconds; try again", retry=2)
 
 def denoise_request(
     pixels:np.ndarray,      # The image, `[H,W]` float32
@@ -245,25 +270,32 @@ def denoise_request(
         clean, x = x, options['noise'](x, generator=torch.Generator().manual_seed(options['seed']))
         out['noisy'] = {**_pack(x, answer), **_scores(x, clean)}
     found = _results({n: workers.submit(n, x) for n in options['names']}, seconds, gone)
-    return dict(out, results=[dict(name=n, **_pack(y, answer), ms=round(ms, 3), batch=batch, **_scores(y, clean)) for n, (y, ms, batch) in found.items()])
+    return dict(out, results=[dict(name=n, **_pack(y, answer), ms=round(ms, 3), batch=batch,
+                                   **_scores(y, clean)) for n, (y, ms, batch) in found.items()])
 
 # %% ../../nbs/05_play/02_server.ipynb #53849291
-_TYPES = {'.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.json': 'application/json', '.svg': 'image/svg+xml'}
-_HEADERS = {'X-Content-Type-Options': 'nosniff', 'Referrer-Policy': 'no-referrer', 'Cross-Origin-Resource-Policy': 'same-origin',
-            'Content-Security-Policy': "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+_TYPES = {'.html': 'text/html', '.css': 'text/css', '.js': 'text/javascript', '.json': 'application/json',
+          '.svg': 'image/svg+xml'}
+_HEADERS = {'X-Content-Type-Options': 'nosniff', 'Referrer-Policy': 'no-referrer',
+            'Cross-Origin-Resource-Policy': 'same-origin',
+            'Content-Security-Policy': "default-src 'self'; object-src 'none'; base-uri 'none'; "
+                                       "form-action 'none'; frame-ancestors 'none'"}
 
 def _need(name):
     "Import what the extra `app` installs"
     from importlib import import_module
     try: return import_module(name)
-    except ImportError: raise UsageError(f"the app needs the package {name}, which is not installed: pip install 'dl_denoise[app]'") from None
+    except ImportError:
+        raise UsageError(f"the app needs the package {name}, which is not installed: pip install "
+                         f"'dl_denoise[app]'") from None
 
 def _errors(app):
     "Every error as JSON"
     from werkzeug.exceptions import HTTPException
     def answer(status, reason, headers=()):
         return {'error': HTTPStatus(status).phrase, 'reason': reason}, status, dict(headers)
-    reasons = {404: 'there is nothing at this address; the page is at /, and what programs may ask is at /api/models, /api/samples and /api/denoise',
+    reasons = {404: 'there is nothing at this address; the page is at /, and what programs may ask is at '
+                    '/api/models, /api/samples and /api/denoise',
                413: f"more than {app.config['MAX_CONTENT_LENGTH']:,} bytes were sent; send a smaller image"}
 
     @app.errorhandler(HTTPException)
@@ -273,7 +305,9 @@ def _errors(app):
         return answer(e.code, reason, headers)
 
     @app.errorhandler(DenoiseError)
-    def ours(e): return answer(getattr(e, 'status', 400), str(e), {'Retry-After': e.retry} if getattr(e, 'retry', None) else {})
+    def ours(e):
+        return answer(getattr(e, 'status', 400), str(e),
+                      {'Retry-After': e.retry} if getattr(e, 'retry', None) else {})
 
     @app.errorhandler(Exception)
     def other(e):
@@ -288,11 +322,15 @@ def _body(request, max_pixels):
         given, file = request.form, request.files.get('image')
         if file is None: raise Refused(400, "the form has no file in its field 'image'")
         return read_picture(file.stream.read(), max_pixels), given
-    if not request.get_data(): raise Refused(400, "nothing was sent; send a form with a picture in the field 'image', or JSON with the key 'image'")
-    if kind != 'application/json': raise Refused(415, "send a form (multipart/form-data) or JSON (application/json)")
+    if not request.get_data():
+        raise Refused(400, "nothing was sent; send a form with a picture in the field 'image', or JSON "
+                           "with the key 'image'")
+    if kind != 'application/json':
+        raise Refused(415, "send a form (multipart/form-data) or JSON (application/json)")
     try: given = json.loads(request.get_data())
     except (ValueError, RecursionError): raise Refused(400, "this is not JSON, or was cut short") from None
-    if not isinstance(given, dict) or 'image' not in given: raise Refused(400, "the JSON must be an object with the key 'image'")
+    if not isinstance(given, dict) or 'image' not in given:
+        raise Refused(400, "the JSON must be an object with the key 'image'")
     return read_pixels(given['image'], given.get('width'), given.get('height'), max_pixels), given
 
 # %% ../../nbs/05_play/02_server.ipynb #08d665c4
@@ -312,14 +350,16 @@ def create_app(
     app = App('dl_denoise', static_folder=None)
     app.config.update(MAX_CONTENT_LENGTH=max_bytes, MAX_FORM_MEMORY_SIZE=2**16, MAX_FORM_PARTS=20)
     offered = [o for o in denoiser_list() if names is None or o['name'] in names]
-    workers, room, samples = Workers(load_all(names), threads), threading.BoundedSemaphore(queue), sample_digits()
+    workers, room, samples = Workers(load_all(names),
+                                     threads), threading.BoundedSemaphore(queue), sample_digits()
     _warm(workers)
     app.workers, app.queue = workers, queue
     _errors(app)
 
     @app.post('/api/denoise')
     def denoise():
-        if not room.acquire(blocking=False): raise Refused(503, f"the server is busy with {queue} requests; try again in a second", retry=1)
+        if not room.acquire(blocking=False):
+            raise Refused(503, f"the server is busy with {queue} requests; try again in a second", retry=1)
         try:
             pixels, given = _body(flask.request, max_pixels)
             gone = flask.request.environ.get('waitress.client_disconnected', lambda: False)
@@ -338,13 +378,16 @@ def create_app(
 def _warm(workers):
     "The first run of a network is slow: have it before somebody waits for it"
     import torch
-    for o in [workers.submit(n, torch.zeros(1, 1, 28, 28)) for n in workers.denoisers for _ in range(workers.n)]: o.result()
+    for o in [workers.submit(n, torch.zeros(1, 1, 28, 28)) for n in workers.denoisers
+              for _ in range(workers.n)]:
+        o.result()
 
 def _pages(app, flask):
     "The page's files, and headers for every answer"
     @app.get('/')
     @app.get('/<name>')
-    def page(name='index.html'): return flask.send_from_directory(WEB, name, mimetype=_TYPES.get(Path(name).suffix))
+    def page(name='index.html'):
+        return flask.send_from_directory(WEB, name, mimetype=_TYPES.get(Path(name).suffix))
 
     @app.after_request
     def headers(r):
@@ -366,16 +409,22 @@ def make_server(
         def execute(self):
             e = self.request.error
             reason = 'more was sent than is taken; send a smaller image' if e.code == 413 else 'this request could not be understood'
-            e.to_response = lambda ident=None: (f'{e.code} {e.reason}', [('Content-Type', 'application/json'), *_HEADERS.items()],
+            e.to_response = lambda ident=None: (f'{e.code} {e.reason}',
+                                                [('Content-Type', 'application/json'), *_HEADERS.items()],
                                                 json.dumps(dict(error=e.reason, reason=reason)).encode())
             super().execute()
     class Channel(HTTPChannel): error_task_class = JSONError
     most = app.config['MAX_CONTENT_LENGTH'] + 2**16
-    try: server = waitress.create_server(app, host=host, port=port, threads=app.queue + 8, ident=None, connection_limit=500, asyncore_use_poll=True, channel_timeout=30,
-                                         channel_request_lookahead=1, max_request_body_size=most, inbuf_overflow=2*most, outbuf_overflow=2**26, clear_untrusted_proxy_headers=True)
+    try: server = waitress.create_server(app, host=host, port=port, threads=app.queue + 8, ident=None,
+                                         connection_limit=500, asyncore_use_poll=True, channel_timeout=30,
+                                         channel_request_lookahead=1, max_request_body_size=most,
+                                         inbuf_overflow=2*most, outbuf_overflow=2**26,
+                                         clear_untrusted_proxy_headers=True)
     except OSError as e:
-        raise DenoiseError(f"cannot listen on {host}, port {port}: {e.strerror or e}; choose another with --port, or leave out --host") from None
-    sockets = server.map if hasattr(server, 'map') else server._map          # several for a name like localhost
+        raise DenoiseError(f"cannot listen on {host}, port {port}: {e.strerror or e}; choose another "
+                           f"with --port, or leave out --host") from None
+    # several for a name like localhost
+    sockets = server.map if hasattr(server, 'map') else server._map
     listening = [o for o in sockets.values() if hasattr(o, 'channel_class')]
     for o in listening: o.channel_class = Channel
     server.port = int(listening[0].effective_port)

@@ -45,7 +45,8 @@ class Explorer(W.VBox):
         self.picture.value = buffer.getvalue()
 
 # %% ../../nbs/05_play/05_widgets.ipynb #82a3b16e
-STRENGTHS = dict(gaussian=('sigma', 0, 1, .5), poisson=('photons', 1, 100, 10), speckle=('sigma', 0, 1, .3), impulse=('amount', 0, 1, .3),
+STRENGTHS = dict(gaussian=('sigma', 0, 1, .5), poisson=('photons', 1, 100, 10),
+                 speckle=('sigma', 0, 1, .3), impulse=('amount', 0, 1, .3),
                  salt_pepper=('amount', 0, 1, .3), bernoulli=('amount', 0, 1, .3), text=('amount', 0, .6, .2))
 
 def make_noise(
@@ -66,24 +67,33 @@ def _noise_controls(kinds):
         slider.max, slider.min = max(hi, slider.min), lo      # never min above max, on the way
         slider.max, slider.step, slider.description, slider.value = hi, (hi-lo)/100, name, start
     kind.observe(follow, 'value'); follow()
-    return dict(kind=kind, strength=slider, clip=W.Checkbox(True, description='clip to [0, 1]', indent=False), seed=W.IntSlider(0, 0, 20, description='new noise'))
+    return dict(kind=kind, strength=slider,
+                clip=W.Checkbox(True, description='clip to [0, 1]', indent=False),
+                seed=W.IntSlider(0, 0, 20, description='new noise'))
 
 # %% ../../nbs/05_play/05_widgets.ipynb #e7bb9c3c
 def _images(images, n=12):
     "Some clean images as float `[N,C,H,W]`"
     if images is None: images = sample_data(test=n).test
-    if not isinstance(images, Tensor) or images.ndim != 4: raise UsageError("images must be a tensor [N, channels, height, width], uint8 or float with range [0, 1]")
+    if not isinstance(images, Tensor) or images.ndim != 4:
+        raise UsageError("images must be a tensor [N, channels, height, width], uint8 or float with "
+                         "range [0, 1]")
     return images.float()/255 if images.dtype == torch.uint8 else images.float()
 
-def _noisy(y, kind, strength, clip, seed): return make_noise(kind, strength, clip)(y, generator=torch.Generator().manual_seed(seed))
+def _noisy(y, kind, strength, clip, seed):
+    return make_noise(kind, strength, clip)(y, generator=torch.Generator().manual_seed(seed))
 
 def _picture(ax, img, title):
     "An image without axes"
-    ax.imshow(to_array(img).clip(0, 1), cmap='gray', vmin=0, vmax=1); ax.set_title(title, fontsize=9); ax.axis('off')
+    ax.imshow(to_array(img).clip(0, 1), cmap='gray', vmin=0, vmax=1)
+    ax.set_title(title, fontsize=9)
+    ax.axis('off')
 
 def _difference(ax, img, title, limit):
     "The mean over the channels of a difference `[C,H,W]`, with a colour bar"
-    shown = ax.imshow(img.mean(0), cmap=DIFF, vmin=-limit, vmax=limit); ax.set_title(title, fontsize=9); ax.axis('off')
+    shown = ax.imshow(img.mean(0), cmap=DIFF, vmin=-limit, vmax=limit)
+    ax.set_title(title, fontsize=9)
+    ax.axis('off')
     ax.figure.colorbar(shown, ax=ax, shrink=.7)
 
 def draw_noise(y, kind='gaussian', strength=.5, clip=True, seed=0):
@@ -108,7 +118,8 @@ def explore_noise(
 ) -> Explorer:
     "Sliders for the kind of noise and its strength"
     ys = _images(images)
-    return Explorer(lambda image, **kw: draw_noise(ys[image:image+1], **kw), image=W.IntSlider(0, 0, len(ys)-1, description='image'), **_noise_controls(NOISES))
+    return Explorer(lambda image, **kw: draw_noise(ys[image:image+1], **kw),
+                    image=W.IntSlider(0, 0, len(ys)-1, description='image'), **_noise_controls(NOISES))
 
 # %% ../../nbs/05_play/05_widgets.ipynb #5e4e9d73
 _loaded = lru_cache(load_denoiser)
@@ -122,7 +133,8 @@ def draw_denoisers(y, models, kind='gaussian', strength=.5, clip=True, seed=0):
         results.append(_loaded(m)(x))
         titles.append(f'{m}\n{(time.perf_counter()-t)*1000:.0f} ms')
     caption = lambda o: f'{image_mse(o, y).item():.4f}, {psnr_of(image_mse(o.clamp(0, 1), y)).item():.1f} dB'
-    return show_rows([[(y[0], 'clean'), *[(o[0], caption(o)) for o in results]], [(None, None), *[(o[0]-y[0], None) for o in results]]],
+    return show_rows([[(y[0], 'clean'), *[(o[0], caption(o)) for o in results]],
+                      [(None, None), *[(o[0]-y[0], None) for o in results]]],
                      col_titles=['', *titles], signed_rows=[1], limit=.5, size=1.5)
 
 def explore_denoisers(
@@ -131,24 +143,30 @@ def explore_denoisers(
 ) -> Explorer:
     "Sliders for the noise, and packaged denoisers to choose from"
     ys = _images(images)
-    choice = W.SelectMultiple(options=[*cards()], value=[m for m in models if m in cards()], description='denoisers', rows=5)
-    return Explorer(lambda image, models, **kw: draw_denoisers(ys[image:image+1], models, **kw), image=W.IntSlider(0, 0, len(ys)-1, description='image'),
+    choice = W.SelectMultiple(options=[*cards()], value=[m for m in models if m in cards()],
+                              description='denoisers', rows=5)
+    return Explorer(lambda image, models, **kw: draw_denoisers(ys[image:image+1], models, **kw),
+                    image=W.IntSlider(0, 0, len(ys)-1, description='image'),
                     models=choice, **_noise_controls(NOISES))
 
 # %% ../../nbs/05_play/05_widgets.ipynb #c4763a7b
 def draw_n2n(y, copies=10, sigma=.5, clip=False, seed=0):
-    "One noisy target, the mean of so many, the clean image, the difference, and the error over the number of copies; returns the figure"
+    """One noisy target, the mean of so many, the clean image, the difference, and the error over the
+    number of copies; returns the figure"""
     noise, gen = make_noise('gaussian', sigma, clip), torch.Generator().manual_seed(seed)
     counts = sorted({*np.geomspace(1, copies, 12).round().astype(int).tolist()})
     targets = noise(y.expand(copies, -1, -1, -1), generator=gen)
     means = targets.cumsum(0)/torch.arange(1, copies+1).view(-1, 1, 1, 1)
     fig, axs = plt.subplots(1, 5, figsize=(10, 2.5), layout='constrained', width_ratios=(1, 1, 1, 1.15, 1.5))
-    for ax, (o, title) in zip(axs, ((targets[0], 'one target'), (means[-1], f'mean of {copies}'), (y[0], 'clean'))): _picture(ax, o.mean(0), title)
+    for ax, (o, title) in zip(axs, ((targets[0], 'one target'), (means[-1], f'mean of {copies}'),
+                                    (y[0], 'clean'))):
+        _picture(ax, o.mean(0), title)
     _difference(axs[3], means[-1]-y[0], 'mean - clean', .5)
     k = np.geomspace(1, max(copies, 2), 50)
     bias, variance = (noise.mean(y)-y).pow(2).mean().item(), noise.var(y).mean().item()
     axs[4].loglog(k, bias + variance/k, color=ORANGE, lw=1, label='bias + variance / k')
-    axs[4].loglog(counts, [(means[i-1]-y[0]).pow(2).mean().item() + 1e-12 for i in counts], '.', color=BLUE, label='measured')
+    axs[4].loglog(counts, [(means[i-1]-y[0]).pow(2).mean().item() + 1e-12 for i in counts], '.',
+                  color=BLUE, label='measured')
     axs[4].set(xlabel='copies k', title='MSE of the mean'); axs[4].legend(frameon=False, fontsize=7)
     return fig
 
@@ -157,7 +175,10 @@ def explore_n2n(
 ) -> Explorer:
     "A slider for the number of noisy copies that are averaged"
     ys = _images(images)
-    return Explorer(lambda image, copies, **kw: draw_n2n(ys[image:image+1], round(copies), **kw), image=W.IntSlider(0, 0, len(ys)-1, description='image'),
-                    copies=W.FloatLogSlider(10, base=10, min=0, max=3, step=.1, description='copies', readout_format='.0f'),
-                    sigma=W.FloatSlider(.5, min=.05, max=1, step=.05, description='sigma'), clip=W.Checkbox(False, description='clip to [0, 1]', indent=False),
+    return Explorer(lambda image, copies, **kw: draw_n2n(ys[image:image+1], round(copies), **kw),
+                    image=W.IntSlider(0, 0, len(ys)-1, description='image'),
+                    copies=W.FloatLogSlider(10, base=10, min=0, max=3, step=.1, description='copies',
+                                            readout_format='.0f'),
+                    sigma=W.FloatSlider(.5, min=.05, max=1, step=.05, description='sigma'),
+                    clip=W.Checkbox(False, description='clip to [0, 1]', indent=False),
                     seed=W.IntSlider(0, 0, 20, description='new noise'))

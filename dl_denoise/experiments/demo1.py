@@ -47,7 +47,8 @@ class Comparison:
         t = time.perf_counter()
         out = fn(self.x)
         ms = (time.perf_counter()-t)/len(self.x)*1000
-        blank = dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'seconds', 'images_per_second'))
+        blank = dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target',
+                               'seconds', 'images_per_second'))
         r = {**self.common, **blank, 'model': name, **fields, **score(out, self.y), 'ms_per_image': ms}
         self.records.append(r)
         self.restored[name] = out
@@ -63,7 +64,8 @@ def start_comparison(
 ) -> tuple:                         # A `Comparison` with the noisy images as its first row, and the DataLoaders
     "Noisy test images, the same for all methods that follow"
     dls = denoise_dls(data, noise, bs=bs, device=device)
-    common = dict(experiment=experiment, data=data.name, images={k: len(getattr(data, k)) for k in ('train', 'valid', 'test')},
+    common = dict(experiment=experiment, data=data.name,
+                  images={k: len(getattr(data, k)) for k in ('train', 'valid', 'test')},
                   size=list(data.test.shape[1:]), noise=repr(noise), **surroundings(dls.device))
     c = Comparison(data, noise, *noisy_images(dls[2]), common)
     c.add('noisy', lambda x: x)
@@ -96,31 +98,42 @@ def add_network(
 ) -> dict:                      # Its record
     "Train one network and add it; its weights are saved to `folder`/weights"
     set_seed(seed)
-    lr, arguments = lr or LEARNING_RATES[name], {**arguments, **({} if c.y.shape[1] == 1 else {'channels': c.y.shape[1]})}
-    learn = denoise_learner(dls, load_denoiser(start).model if start else create_model(name, **arguments), loss_func, precision=precision, cbs=cbs)
+    lr, arguments = lr or LEARNING_RATES[name], {**arguments,
+                                                 **({} if c.y.shape[1] == 1 else {'channels': c.y.shape[1]})}
+    learn = denoise_learner(dls, load_denoiser(start).model if start else create_model(name, **arguments),
+                            loss_func, precision=precision, cbs=cbs)
     checkpoint = folder and Path(folder)/'checkpoints'/f'{variant or name}.pth'
     train(learn, epochs, lr, checkpoint=checkpoint, resume=resume, seed=seed)
     dn = Denoiser(learn.model.float(), device=dls.device)
     n = len(dls.train.images)*epochs
-    r = c.add(variant or name, lambda x: dn(x, progress=True), model=name, variant=variant, parameters=n_params(dn.model), epochs=epochs, batch_size=dls.train.bs,
-              precision=learn.precision, seed=seed, target=str(dls.train.target), loss=repr(loss_func) if loss_func else 'MSELoss()', seconds=learn.seconds,
-              images_per_second=n/learn.seconds if learn.seconds else None, lr=lr, start=start, published=published(c.common['experiment'], '-'.join(filter(None, [name, variant]))))
-    if folder: save_denoiser(dn.model, '-'.join(filter(None, [name, variant, c.data.name])), name, r, Path(folder)/'weights', **arguments)
+    r = c.add(variant or name, lambda x: dn(x, progress=True), model=name, variant=variant,
+              parameters=n_params(dn.model), epochs=epochs, batch_size=dls.train.bs,
+              precision=learn.precision, seed=seed, target=str(dls.train.target),
+              loss=repr(loss_func) if loss_func else 'MSELoss()', seconds=learn.seconds,
+              images_per_second=n/learn.seconds if learn.seconds else None, lr=lr, start=start,
+              published=published(c.common['experiment'], '-'.join(filter(None, [name, variant]))))
+    if folder:
+        save_denoiser(dn.model, '-'.join(filter(None, [name, variant, c.data.name])), name, r,
+                      Path(folder)/'weights', **arguments)
     return r
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #dc904ad1
 def best_filter(c:Comparison) -> str:
     "The classical filter with the least test MSE (for display only)"
-    return min((r for r in c.records if r['model'] not in (*MODELS, 'noisy')), key=lambda r: r['mse'], default={'model': None})['model']
+    return min((r for r in c.records if r['model'] not in (*MODELS, 'noisy')), key=lambda r: r['mse'],
+               default={'model': None})['model']
 
 def show_restored(c:Comparison, titles:dict, n:int=3, start:int=0):
-    "Test images as each method in `titles` (method -> title) restores them, with the error below; returns the figure"
+    """Test images as each method in `titles` (method -> title) restores them, with the error below;
+    returns the figure"""
     rows = []
     for i in range(start, start+n):
         y = c.y[i]
-        rows.append([(y, 'clean')] + [(c.restored[m][i], f'{(c.restored[m][i]-y).pow(2).mean():.4f}') for m in titles])
+        rows.append([(y, 'clean')] + [(c.restored[m][i], f'{(c.restored[m][i]-y).pow(2).mean():.4f}')
+                                      for m in titles])
         rows.append([(None, None)] + [(c.restored[m][i]-y, None) for m in titles])
-    return show_rows(rows, col_titles=['', *titles.values()], signed_rows=range(1, 2*n, 2), limit=.5, size=1.05)
+    return show_rows(rows, col_titles=['', *titles.values()], signed_rows=range(1, 2*n, 2), limit=.5,
+                     size=1.05)
 
 def show_digits(c:Comparison, n:int=3, start:int=0):
     "Test images under the best classical filter and each network, with the error below; returns the figure"
@@ -129,8 +142,10 @@ def show_digits(c:Comparison, n:int=3, start:int=0):
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #5b2b980f
 def show_pixels(c:Comparison, titles:dict, colours, edges):
-    "Histograms of all test pixels of each method in `titles` (method -> title), and of the clean images; returns the figure"
-    fig, axs = plt.subplots(1, len(titles), figsize=(2.1*len(titles), 2.3), sharey=True, layout='constrained', squeeze=False)
+    """Histograms of all test pixels of each method in `titles` (method -> title), and of the clean
+    images; returns the figure"""
+    fig, axs = plt.subplots(1, len(titles), figsize=(2.1*len(titles), 2.3), sharey=True,
+                            layout='constrained', squeeze=False)
     for ax, (m, title), colour in zip(axs[0], titles.items(), colours):
         ax.hist(c.restored[m].flatten().numpy().clip(edges[0], edges[-1]), edges, color=colour, density=True)
         ax.hist(c.y.flatten().numpy(), edges, histtype='step', color=INK, lw=.8, density=True)
@@ -141,7 +156,8 @@ def show_pixels(c:Comparison, titles:dict, colours, edges):
 def show_histograms(c:Comparison, bins:int=51):
     "Histograms of all test pixels: clean, noisy, and each network's result; returns the figure"
     shown = ['noisy', *[m for m in MODELS if m in c.restored]]
-    return show_pixels(c, {m: full_name(m) for m in shown}, [RED, BLUE, ORANGE, GREEN, PURPLE]*len(shown), np.linspace(-.2, 1.2, bins))
+    return show_pixels(c, {m: full_name(m) for m in shown}, [RED, BLUE, ORANGE, GREEN, PURPLE]*len(shown),
+                       np.linspace(-.2, 1.2, bins))
 
 def show_worst(c:Comparison, n:int=2):
     "The test images on which each network errs most: noisy, result, clean, error; returns the figure"
@@ -149,8 +165,10 @@ def show_worst(c:Comparison, n:int=2):
     for m in methods:
         e = image_mse(c.restored[m], c.y)
         rows.append([o for i in e.argsort(descending=True)[:n] for o in
-                     ((c.x[i], 'noisy'), (c.restored[m][i], f'{e[i]:.4f}'), (c.y[i], 'clean'), (c.restored[m][i]-c.y[i], 'error'))])
-    return show_rows(rows, row_titles=[full_name(m) for m in methods], signed=range(3, 4*n, 4), limit=.8, size=1.)
+                     ((c.x[i], 'noisy'), (c.restored[m][i], f'{e[i]:.4f}'), (c.y[i], 'clean'),
+                      (c.restored[m][i]-c.y[i], 'error'))])
+    return show_rows(rows, row_titles=[full_name(m) for m in methods], signed=range(3, 4*n, 4), limit=.8,
+                     size=1.)
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #b58cfa1b
 _DIGITS_EPOCHS = dict(cnn=20, cae=20, dncnn=3, win5rb=2)      # on the 1,400 embedded digits
@@ -189,7 +207,8 @@ def demo1(
     for i, name in enumerate(models):
         e = epochs or (_DIGITS_EPOCHS[name] if source == 'digits' else 10)
         start = f'{name}-mnist' if name in _LARGE and source == 'digits' and not scratch and f'{name}-mnist' in cards() else None
-        print(f"\n[{i+1}/{len(models)}] {full_name(name)}: {e} epochs of {len(data.train):,} images" + (f', starting from the packaged {start}' if start else ''), flush=True)
+        print(f"\n[{i+1}/{len(models)}] {full_name(name)}: {e} epochs of {len(data.train):,} images"
+              + (f', starting from the packaged {start}' if start else ''), flush=True)
         add_network(c, dls, name, e, seed=seed, precision=precision, folder=out, resume=resume, start=start)
     c.out = out
     save_demo(c)

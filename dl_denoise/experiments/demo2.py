@@ -12,7 +12,8 @@ import numpy as np
 from ..noisy.clipping import CensoredLoss
 from ..core import WAYS, pick
 from ..data import Splits, dataset, denoise_dls, image_folder, mnist
-from .demo1 import (Comparison, add_network, default_bs, free_folder, reproduce_demo1, save_demo, save_records, show_pixels,
+from .demo1 import (Comparison, add_network, default_bs, free_folder,
+                                          reproduce_demo1, save_demo, save_records, show_pixels,
                               show_restored, start_comparison)
 from ..pictures.denoiser import load_denoiser
 from ..noisy.frozen import FrozenNoise
@@ -23,7 +24,8 @@ from ..noisy.noise2noise import fixed_copies
 from ..plot import BLUE, GREEN, INK, ORANGE, PURPLE, RED
 
 # %% ../../nbs/03_noisy/06_demo2.ipynb #76c1c058
-_TRAINING = ('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'loss', 'seconds', 'images_per_second', 'lr')
+_TRAINING = ('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'loss', 'seconds',
+             'images_per_second', 'lr')
 
 def add_unbiased(
     c:Comparison,
@@ -32,7 +34,9 @@ def add_unbiased(
 ) -> dict:              # Its record, or None if the noise has no closed form
     "Add a network once more, its output sent through the inverse of the noise's mean"
     r = next(o for o in c.records if o.get('variant') == variant)
-    try: return c.add(name, lambda _: c.noise.unbias(c.restored[variant]), **{k: r[k] for k in _TRAINING}, model=r['model'], variant=name)
+    try:
+        return c.add(name, lambda _: c.noise.unbias(c.restored[variant]), **{k: r[k] for k in _TRAINING},
+                     model=r['model'], variant=name)
     except NoClosedForm: return None
 
 def add_way(
@@ -43,18 +47,22 @@ def add_way(
     bs:int=128,
     **kwargs                    # As for `add_network`
 ) -> dict:                      # Its record
-    "Train one network in one way and add it; with 'n2n-clipped' comes 'n2n-unbiased', the same network with its output unbiased"
+    """Train one network in one way and add it; with 'n2n-clipped' comes 'n2n-unbiased', the same
+    network with its output unbiased"""
     sigma = c.noise.sigma
-    target, loss_func = {'supervised': ('clean', None), 'n2n-clipped': ('noisy', None), 'n2n-unclipped': (GaussianNoise(sigma), None),
+    target, loss_func = {'supervised': ('clean', None), 'n2n-clipped': ('noisy', None),
+                         'n2n-unclipped': (GaussianNoise(sigma), None),
                          'n2n-censored': ('noisy', CensoredLoss(sigma))}[way]
-    r = add_network(c, denoise_dls(c.data, c.noise, target, bs), model, epochs, variant=way, loss_func=loss_func, **kwargs)
+    r = add_network(c, denoise_dls(c.data, c.noise, target, bs), model, epochs, variant=way,
+                    loss_func=loss_func, **kwargs)
     if way == 'n2n-clipped': add_unbiased(c, way, 'n2n-unbiased')
     return r
 
 # %% ../../nbs/03_noisy/06_demo2.ipynb #d13e2bf0
 def _trained(ways):
     "The ways that take a training: the unbiased output is that of 'n2n-clipped'"
-    return [w for w in WAYS if w != 'n2n-unbiased' and (w in ways or (w == 'n2n-clipped' and 'n2n-unbiased' in ways))]
+    return [w for w in WAYS if w != 'n2n-unbiased'
+            and (w in ways or (w == 'n2n-clipped' and 'n2n-unbiased' in ways))]
 
 def demo2(
     source='digits',            # 'digits', 'mnist', 'fashion-mnist', 'kmnist', or a folder of pictures
@@ -69,7 +77,8 @@ def demo2(
     out='demo2',                # Folder for figures, records and weights
     resume:bool=False           # Go on with what was interrupted in `out`?
 ) -> Comparison:
-    "One network with clean targets and with noisy ones, clipped, not clipped, and repaired; figures, records and weights go to a folder"
+    """One network with clean targets and with noisy ones, clipped, not clipped, and repaired; figures,
+    records and weights go to a folder"""
     data = dataset(source).subset(train=images)
     out = Path(out) if resume else free_folder(out)
     c, _ = start_comparison(data, GaussianNoise(sigma, clip=True), 'demo2')
@@ -77,7 +86,8 @@ def demo2(
     print(f'{data}\nnoise: {c.noise}\nresults go to {out}/', flush=True)
     trained = _trained(ways)
     for i, way in enumerate(trained):
-        print(f'\n[{i+1}/{len(trained)}] {full_name(model)}, {way}: {epochs} epochs of {len(data.train):,} images', flush=True)
+        print(f'\n[{i+1}/{len(trained)}] {full_name(model)}, {way}: {epochs} epochs of '
+              f'{len(data.train):,} images', flush=True)
         add_way(c, way, model, epochs, bs, seed=seed, precision=precision, folder=out, resume=resume)
         save_records(c)
     save_demo(c, _FIGURES)
@@ -91,8 +101,10 @@ def show_ways(c:Comparison, n:int=3, start:int=0):
     return show_restored(c, {w: w.replace('n2n-', 'n2n\n') for w in _shown(c)}, n, start)
 
 def show_way_histograms(c:Comparison, bins:int=61):
-    "Histograms of all test pixels: the clean images, their noisy copies, and what each way makes of them; returns the figure"
-    return show_pixels(c, {w: w for w in _shown(c)}, [RED, BLUE, ORANGE, PURPLE, GREEN, INK], np.linspace(-.3, 1.3, bins))
+    """Histograms of all test pixels: the clean images, their noisy copies, and what each way makes of
+    them; returns the figure"""
+    return show_pixels(c, {w: w for w in _shown(c)}, [RED, BLUE, ORANGE, PURPLE, GREEN, INK],
+                       np.linspace(-.3, 1.3, bins))
 
 _FIGURES = dict(digits=show_ways, histograms=show_way_histograms)
 
@@ -115,14 +127,16 @@ def clip_sweep(
     for s in sigmas:
         c = _comparison('clip', out, _mnist(images), GaussianNoise(s, clip=True))
         for way in _trained(WAYS):
-            add_way(c, way, 'cnn', epochs, bs, width=32, seed=seed, precision=precision, folder=c.out/f'sigma{s}', resume=resume)
+            add_way(c, way, 'cnn', epochs, bs, width=32, seed=seed, precision=precision,
+                    folder=c.out/f'sigma{s}', resume=resume)
         for r in c.records: r['variant'] += f'-sigma{s}'
         save_records(c)
         done.append(c)
     return done
 
 # %% ../../nbs/03_noisy/06_demo2.ipynb #8cfd40d1
-LOSS_NOISES = dict(gaussian=GaussianNoise(.3), poisson=PoissonNoise(10), bernoulli=BernoulliNoise(.4), salt_pepper=SaltPepperNoise(.4, salt=.7),
+LOSS_NOISES = dict(gaussian=GaussianNoise(.3), poisson=PoissonNoise(10), bernoulli=BernoulliNoise(.4),
+                   salt_pepper=SaltPepperNoise(.4, salt=.7),
                    impulse=ImpulseNoise(.6), text=TextNoise(.3))
 
 def natural_patches(
@@ -139,7 +153,8 @@ def loss_table(
     out,                    # Folder for records and checkpoints
     images:int=6000, epochs:int=4, bs:int=64, seed:int=0, precision:str='auto', resume:bool=False
 ) -> list:                   # Comparisons
-    "Noise2Noise with each loss for each noise, beside training with clean targets, on MNIST and on natural patches"
+    """Noise2Noise with each loss for each noise, beside training with clean targets, on MNIST and on
+    natural patches"""
     done = []
     for data in _mnist(images), natural_patches(n=images//2):
         for name, noise in LOSS_NOISES.items():
@@ -147,7 +162,8 @@ def loss_table(
             for way in 'supervised', 'l2', 'l1', 'l0':
                 loss_func, cbs = pick_loss('l2' if way == 'supervised' else way)
                 dls = denoise_dls(data, noise, 'clean' if way == 'supervised' else 'noisy', bs)
-                add_network(c, dls, 'cnn', epochs, variant=f'{name}-{way}', loss_func=loss_func, cbs=cbs, width=32, seed=seed, precision=precision,
+                add_network(c, dls, 'cnn', epochs, variant=f'{name}-{way}', loss_func=loss_func, cbs=cbs,
+                            width=32, seed=seed, precision=precision,
                             folder=c.out/data.name, resume=resume)
             add_unbiased(c, f'{name}-l2', f'{name}-l2-unbiased')
             save_records(c)
@@ -161,15 +177,19 @@ def leak_test(
 ) -> list:                   # Comparisons
     "One network trained with fresh noise and one with frozen noise, each tested on both"
     data, fresh = _mnist(images), GaussianNoise(.5)
-    tests = {k: _comparison('leak', out, data, noise) for k, noise in dict(fresh=fresh, frozen=FrozenNoise(fresh)).items()}
+    tests = {k: _comparison('leak', out, data, noise)
+             for k, noise in dict(fresh=fresh, frozen=FrozenNoise(fresh)).items()}
     for k, c in tests.items():
         dls = denoise_dls(data, c.noise, bs=bs)
-        r = add_network(c, dls, 'cnn', epochs, variant=f'{k}-noise', width=32, seed=seed, precision=precision, folder=c.out, resume=resume)
+        r = add_network(c, dls, 'cnn', epochs, variant=f'{k}-noise', width=32, seed=seed,
+                        precision=precision, folder=c.out, resume=resume)
         dn = load_denoiser(f'cnn-{k}-noise-mnist', folder=c.out/'weights')
         r['trained_with'] = repr(c.noise)
         for other, o in tests.items():
             if other == k: r['variant'] = f'{k}-on-{k}'
-            else: o.add(f'{k}-on-{other}', dn, **{f: r[f] for f in _TRAINING}, model='cnn', variant=f'{k}-on-{other}')
+            else:
+                o.add(f'{k}-on-{other}', dn, **{f: r[f] for f in _TRAINING}, model='cnn',
+                      variant=f'{k}-on-{other}')
     for c in tests.values(): save_records(c)
     return list(tests.values())
 
@@ -182,15 +202,18 @@ def copies_curve(
     copies=(2, 8),          # Noisy copies of each
     bs:int=64, seed:int=0, precision:str='auto', resume:bool=False
 ) -> list:                   # Comparisons
-    "Test error over the number of images and of noisy copies of each, with clean targets and with noisy ones, the same number of images shown for all"
+    """Test error over the number of images and of noisy copies of each, with clean targets and with
+    noisy ones, the same number of images shown for all"""
     done = []
     for n in [images//5**i for i in range(counts)]:
         data, noise = _mnist(n), GaussianNoise(.5)
         c = _comparison('copies', out, data, noise)
-        trainings = {'supervised': denoise_dls(data, noise, 'clean', bs), 'fresh': denoise_dls(data, noise, 'noisy', bs),
+        trainings = {'supervised': denoise_dls(data, noise, 'clean', bs),
+                     'fresh': denoise_dls(data, noise, 'noisy', bs),
                      **{f'copies{k}': fixed_copies(data, noise, k, bs=bs) for k in copies}}
         for name, dls in trainings.items():
-            add_network(c, dls, 'cnn', epochs*images//n, variant=name, width=32, seed=seed, precision=precision, folder=c.out/str(n), resume=resume)
+            add_network(c, dls, 'cnn', epochs*images//n, variant=name, width=32, seed=seed,
+                        precision=precision, folder=c.out/str(n), resume=resume)
         save_records(c)
         done.append(c)
     return done
@@ -210,7 +233,8 @@ def reproduce(
     if not resume: out = free_folder(out)
     size = {k: v for k,v in dict(images=images, epochs=epochs, bs=bs).items() if v}
     same = dict(seed=seed, precision=precision, resume=resume)
-    if experiment == 'demo1': return [reproduce_demo1(**({'models': models} if models else {}), **size, **same, out=out)]
+    if experiment == 'demo1':
+        return [reproduce_demo1(**({'models': models} if models else {}), **size, **same, out=out)]
     if experiment == 'demo2':
         size = dict(images=50_000, epochs=10, bs=128) | size
         return [demo2('mnist', **size, model=m, ways=ways, **same, out=out/m) for m in models or ['win5rb']]

@@ -26,7 +26,8 @@ from ..noise import GaussianNoise, Noise
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #67f5e505
 class PatchDL(NoisyDL):
-    "Random patches, flipped and turned, cut on the device from pictures of one size; an epoch has `n` of them"
+    """Random patches, flipped and turned, cut on the device from pictures of one size;
+    an epoch has `n` of them"""
     def __init__(self,
         dataset:Tensor,         # Clean pictures, uint8 `[N,C,H,W]`
         noise:Noise=None,       # The noise model
@@ -37,20 +38,25 @@ class PatchDL(NoisyDL):
         **kwargs
     ):
         super().__init__(dataset, noise, target, bs, **kwargs)
-        if size > min(dataset.shape[2:]): raise DenoiseError(f"patches of {size}×{size} cannot be cut from pictures of {dataset.shape[3]}×{dataset.shape[2]}; choose a smaller size")
+        if size > min(dataset.shape[2:]):
+            raise DenoiseError(f"patches of {size}×{size} cannot be cut from pictures of "
+                               f"{dataset.shape[3]}×{dataset.shape[2]}; choose a smaller size")
         self.size, self.n = size, n
 
     def clean(self, idxs):
-        "Patches from random places; every second one is transposed, all are flipped at random: the eight ways to turn a square"
+        """Patches from random places; every second one is transposed, all are flipped at random:
+        the eight ways to turn a square"""
         (N,_,H,W), B, dev, p = self.images.shape, len(idxs), self.images.device, self.size
         rand = lambda high: torch.randint(high, (B, 1, 1), device=dev, generator=self.gen)
         def line(high, shape):
             step, start = 1 - 2*rand(2), rand(high-p+1)
             return start + (step < 0)*(p-1) + step*torch.arange(p, device=dev).view(shape)
-        y = self.images[rand(N), :, line(H, (1,p,1)), line(W, (1,1,p))].permute(0, 3, 1, 2)      # advanced indexing puts the channels last
+        # advanced indexing puts the channels last
+        y = self.images[rand(N), :, line(H, (1,p,1)), line(W, (1,1,p))].permute(0, 3, 1, 2)
         return torch.cat([y[::2], y[1::2].mT]).float().div_(255)
 
-    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{**dict(size=self.size, n=self.n), **kwargs})
+    def new(self, dataset=None, cls=None, **kwargs):
+        return super().new(dataset, cls, **{**dict(size=self.size, n=self.n), **kwargs})
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #875d1f3e
 def landscape(
@@ -72,7 +78,8 @@ def patch_dls(
     seed:int=42,            # Seed of the validation noise
     device=None             # By default the GPU if there is one
 ) -> DataLoaders:           # Training and validation loaders
-    "fastai DataLoaders: random patches with fresh noise to train on, whole pictures with fixed noise to validate"
+    """fastai DataLoaders: random patches with fresh noise to train on, whole pictures with fixed noise
+    to validate"""
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     return DataLoaders(PatchDL(imgs[:-valid], noise, target, bs, size, n, device=device),
                        NoisyDL(imgs[-valid:], noise, 'clean', 1, seed=seed, device=device), device=device)
@@ -92,7 +99,9 @@ class Natural:
     lr:float=1e-3           # Highest learning rate
 
     @property
-    def noise(self): return GaussianNoise(tuple(s/255 for s in self.sigma) if isinstance(self.sigma, tuple) else self.sigma/255)
+    def noise(self):
+        return GaussianNoise(tuple(s/255 for s in self.sigma) if isinstance(self.sigma, tuple)
+                             else self.sigma/255)
 
     @property
     def levels(self): return _LEVELS if isinstance(self.sigma, tuple) else (self.sigma,)
@@ -124,9 +133,13 @@ def train_natural(
     learn = denoise_learner(dls, create_model('dncnn', **p.model), precision=precision)
     train(learn, epochs, lr, checkpoint=Path(out)/'checkpoints'/f'{variant}.pth', resume=resume, seed=seed)
     dn = Denoiser(learn.model.float(), dict(channels=imgs.shape[1]), device=dls.device)
-    return dn, dict(**surroundings(dls.device), model='dncnn', parameters=n_params(dn.model), trained_on=p.source, trained_with=repr(p.noise), patch=p.size, pictures=len(dls.train.images), patches=patches,
-                    epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed, target='clean', loss='MSELoss()', lr=lr,
-                    seconds=learn.seconds, images_per_second=patches*epochs/learn.seconds if learn.seconds else None)
+    return dn, dict(**surroundings(dls.device), model='dncnn', parameters=n_params(dn.model),
+                    trained_on=p.source, trained_with=repr(p.noise), patch=p.size,
+                    pictures=len(dls.train.images), patches=patches,
+                    epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed,
+                    target='clean', loss='MSELoss()', lr=lr,
+                    seconds=learn.seconds,
+                    images_per_second=patches*epochs/learn.seconds if learn.seconds else None)
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #2f6de2f8
 def score_pictures(
@@ -144,13 +157,18 @@ def score_pictures(
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #1d58a3e2
 PUBLISHED_PSNR = {      # as tabulated with DnCNN (arXiv 1608.03981) and FFDNet (arXiv 1710.04026)
-    'bsd68': {'BM3D': (31.07, 28.57, 25.62), 'TNRD': (31.42, 28.92, 25.97), 'DnCNN-S': (31.73, 29.23, 26.23), 'DnCNN-B': (31.61, 29.16, 26.23), 'FFDNet': (31.63, 29.19, 26.29)},
-    'set12': {'BM3D': (32.37, 29.97, 26.72), 'DnCNN-S': (32.86, 30.44, 27.18), 'DnCNN-B': (32.68, 30.36, 27.21), 'FFDNet': (32.75, 30.43, 27.32)},
-    'cbsd68': {'CBM3D': (33.52, 30.71, 27.38), 'CDnCNN-B': (33.89, 31.23, 27.92), 'FFDNet': (33.87, 31.21, 27.96)}}
+    'bsd68': {'BM3D': (31.07, 28.57, 25.62), 'TNRD': (31.42, 28.92, 25.97),
+              'DnCNN-S': (31.73, 29.23, 26.23), 'DnCNN-B': (31.61, 29.16, 26.23),
+              'FFDNet': (31.63, 29.19, 26.29)},
+    'set12': {'BM3D': (32.37, 29.97, 26.72), 'DnCNN-S': (32.86, 30.44, 27.18),
+              'DnCNN-B': (32.68, 30.36, 27.21), 'FFDNet': (32.75, 30.43, 27.32)},
+    'cbsd68': {'CBM3D': (33.52, 30.71, 27.38), 'CDnCNN-B': (33.89, 31.23, 27.92),
+               'FFDNet': (33.87, 31.21, 27.96)}}
 
 def _published(data, variant, level):
     "The paper's number for a training, with its source"
-    name = 'CDnCNN-B' if data == 'cbsd68' else 'DnCNN-B' if isinstance(NATURAL[variant].sigma, tuple) else 'DnCNN-S'
+    name = 'CDnCNN-B' if data == 'cbsd68' else 'DnCNN-B' if isinstance(NATURAL[variant].sigma,
+                                                                       tuple) else 'DnCNN-S'
     v = PUBLISHED_PSNR.get(data, {}).get(name)
     return v and dict(psnr=v[_LEVELS.index(level)], source=f'{name}, arXiv 1608.03981')
 
@@ -162,26 +180,33 @@ def bsd_records(
     **fields            # What the records say of the method
 ) -> list:              # One record for each data set and level
     "Score a method on natural images"
-    done, common = [], {**dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'seconds', 'images_per_second')), **surroundings(), **fields}
+    done, common = [], {**dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed',
+                                         'target', 'seconds',
+                                         'images_per_second')), **surroundings(), **fields}
     for data in test:
         imgs = pictures(data, channels)
         for level in levels:
             noise = GaussianNoise(level/255)
             variant = fields.get('training')
-            done.append({**common, 'experiment': 'bsd', 'data': data, 'noise': repr(noise), 'level': level, 'variant': '-'.join(filter(None, [variant, str(level)])),
-                         'images': dict(train=fields.get('patches'), valid=10, test=len(imgs)), **score_pictures(fn, imgs, noise), 'published': variant and _published(data, variant, level)})
+            done.append({**common, 'experiment': 'bsd', 'data': data, 'noise': repr(noise),
+                         'level': level, 'variant': '-'.join(filter(None, [variant, str(level)])),
+                         'images': dict(train=fields.get('patches'), valid=10, test=len(imgs)),
+                         **score_pictures(fn, imgs, noise),
+                         'published': variant and _published(data, variant, level)})
     return done
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #fd233b62
 def bsd_filters(
     data:str='bsd68', levels=_LEVELS, names=('gaussian', 'median', 'bilateral', 'nlm', 'tv', 'wavelet')
 ) -> list:              # Records
-    "Classical filters on natural images, each tuned for each level on ten pieces of 180×180 from the photographs that networks learn from"
+    """Classical filters on natural images, each tuned for each level on ten pieces of 180×180 from the
+    photographs that networks learn from"""
     source, channels = ('cbsd432', 3) if data == 'cbsd68' else ('train400', 1)
     valid, done = landscape(pictures(source, channels))[-10:, :, :180, :180], []
     for level in levels:
         filters = tuned_filters(Splits(source, valid, valid, valid), GaussianNoise(level/255), names)
-        for name, f in filters.items(): done += bsd_records(f, [data], [level], channels, model=name, settings=repr(f))
+        for name, f in filters.items():
+            done += bsd_records(f, [data], [level], channels, model=name, settings=repr(f))
     return done
 
 def reproduce_bsd(
@@ -192,13 +217,15 @@ def reproduce_bsd(
     **kwargs                # epochs, patches, bs, seed, precision: as for `train_natural`
 ) -> tuple:                 # Records, and their folder
     "Train on natural images by the paper's protocol; write records for the ledger and weights to package"
-    out, tests = Path(out) if resume else free_folder(out), dict.fromkeys(t for v in variants for t in NATURAL[v].test)
+    out, tests = Path(out) if resume else free_folder(out), dict.fromkeys(t for v in variants
+                                                                          for t in NATURAL[v].test)
     done = [r for t in tests if filters for r in bsd_filters(t)]
     for v in variants:
         print(f'\n{v}: {NATURAL[v].noise}', flush=True)
         dn, told = train_natural(v, out, resume=resume, **kwargs)
         rs = bsd_records(dn, NATURAL[v].test, NATURAL[v].levels, dn.card['channels'], training=v, **told)
-        save_denoiser(dn.model, v, 'dncnn', next((r for r in rs if r['level'] == 25), rs[0]), out/'weights', **NATURAL[v].model)
+        save_denoiser(dn.model, v, 'dncnn', next((r for r in rs if r['level'] == 25), rs[0]),
+                      out/'weights', **NATURAL[v].model)
         done += rs
     for r in done: save_record(r, out/'results', overwrite=True)
     return done, out
@@ -213,10 +240,14 @@ def bsd_table(
     for r in records:
         if r['data'] != data: continue
         name = r.get('training') or full_name(r['model'])
-        row = rows.setdefault(name, {'patches × epochs': f"{r['patches']:,} × {r['epochs']}" if r.get('patches') else '', 'source': 'ledger'})
+        row = rows.setdefault(name, {'patches × epochs': f"{r['patches']:,} × {r['epochs']}"
+                                     if r.get('patches') else '', 'source': 'ledger'})
         row[f"σ = {r['level']}"] = r['psnr']
-    for name, v in PUBLISHED_PSNR.get(data, {}).items(): rows[name] = {**{f'σ = {s}': p for s,p in zip(_LEVELS, v)}, 'source': 'published'}
-    df = pd.DataFrame.from_dict(rows, orient='index').reindex(columns=[*(f'σ = {s}' for s in _LEVELS), 'patches × epochs', 'source'])
+    for name, v in PUBLISHED_PSNR.get(data, {}).items():
+        rows[name] = {**{f'σ = {s}': p for s,p in zip(_LEVELS, v)}, 'source': 'published'}
+    df = pd.DataFrame.from_dict(rows, orient='index').reindex(columns=[*(f'σ = {s}' for s in _LEVELS),
+                                                                       'patches × epochs', 'source'])
     df = df.sort_values('σ = 25', ascending=False, kind='stable')
     df.index.name = 'method'
-    return df.apply(lambda c: c.map('{:.2f}'.format).replace('nan', '') if c.name.startswith('σ') else c.fillna(''))
+    return df.apply(lambda c: c.map('{:.2f}'.format).replace('nan', '') if c.name.startswith('σ')
+                    else c.fillna(''))

@@ -47,7 +47,8 @@ def receptive_field(
 ) -> int:               # Width in pixels
     "Width of the input region that one output pixel depends on, measured by a gradient"
     m = deepcopy(model).cpu().eval()
-    for n,p in m.named_parameters(): p.data = torch.full_like(p, 0. if n.endswith('bias') else 1/p[0].numel() if p.ndim > 1 else 1.)
+    for n,p in m.named_parameters():
+        p.data = torch.full_like(p, 0. if n.endswith('bias') else 1/p[0].numel() if p.ndim > 1 else 1.)
     for b in m.modules():
         if isinstance(b, nn.BatchNorm2d): b.reset_running_stats()
     x = torch.ones(1, channels, size, size, dtype=torch.float64, requires_grad=True)
@@ -63,11 +64,14 @@ def layer_table(
     "Layers of a network with output shape, parameters and multiply-adds for one image"
     rows, hooks = [], []
     def note(m, inp, out):
-        if isinstance(m, (nn.Conv2d, nn.Linear)): per, macs = m.weight[0].numel(), out[0].numel()*m.weight[0].numel()
+        if isinstance(m, (nn.Conv2d, nn.Linear)):
+            per, macs = m.weight[0].numel(), out[0].numel()*m.weight[0].numel()
         elif isinstance(m, nn.ConvTranspose2d): macs = inp[0][0].numel()*m.weight[0].numel()
         else: macs = 0
         kind = type(m).__name__.replace('2d', '')
-        if hasattr(m, 'kernel_size') and hasattr(m, 'weight'): kind += f' {m.kernel_size[0]}×{m.kernel_size[1]}' + (f', stride {m.stride[0]}' if m.stride[0] > 1 else '')
+        if hasattr(m, 'kernel_size') and hasattr(m, 'weight'):
+            kind += f' {m.kernel_size[0]}×{m.kernel_size[1]}' + (f', stride {m.stride[0]}'
+                                                                 if m.stride[0] > 1 else '')
         rows.append((kind, '×'.join(map(str, out.shape[1:])), sum(p.numel() for p in m.parameters()), macs))
     for m in model.modules():
         if not list(m.children()): hooks.append(m.register_forward_hook(note))
@@ -88,9 +92,12 @@ def _layers(model, shape):
     "What follows each convolution, and the shape there, from a run with one image; the input comes first"
     found = [((), tuple(shape))]
     def note(m, inp, out):
-        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)): found.append(((f'{m.kernel_size[0]}×{m.kernel_size[1]}',), tuple(out.shape[1:])))
+        if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d)):
+            found.append(((f'{m.kernel_size[0]}×{m.kernel_size[1]}',), tuple(out.shape[1:])))
         else: found[-1] = (found[-1][0] + ('BN' if isinstance(m, nn.BatchNorm2d) else 'ReLU',), found[-1][1])
-    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU))]
+    hooks = [m.register_forward_hook(note)
+             for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d,
+                                                        nn.ReLU))]
     was, p = model.training, next(model.parameters())
     with torch.no_grad(): model.eval()(torch.zeros(1, *shape, device=p.device, dtype=p.dtype))
     model.train(was)
@@ -115,18 +122,26 @@ def draw_network(
             ax.add_patch(Rectangle((x, -tall/2), wide, tall, fc='#dde8f0' if what else '0.9', ec=INK, lw=.8))
             x += wide
             for k,color in (('BN', ORANGE), ('ReLU', GREEN)):
-                if k in what: ax.add_patch(Rectangle((x, -tall/2), edge, tall, fc=color, ec='none')); x += edge
+                if k in what:
+                    ax.add_patch(Rectangle((x, -tall/2), edge, tall, fc=color, ec='none'))
+                    x += edge
             right, x = x, x + (.3 if n > 2 else .9)
         x = right + .9
         many, mid = (f'{n} × ' if n > 1 else ''), (left + right)/2
         ax.text(mid, -3.3, c, ha='center', va='top', fontsize=9, color=INK)
-        if what: ax.text(mid, tall/2+.2, many + what[0], ha='center', va='bottom', fontsize=9 if n > 2 or len(found) < 9 else 8, color=BLUE)
+        if what:
+            ax.text(mid, tall/2+.2, many + what[0], ha='center', va='bottom',
+                    fontsize=9 if n > 2 or len(found) < 9 else 8, color=BLUE)
     if skip:
         ax.plot([.15, .15, right-.15], [3.3, 4.8, 4.8], color=INK, lw=.8)
-        ax.add_patch(FancyArrowPatch((right-.15, 4.85), (right-.15, 4.), arrowstyle='-|>', mutation_scale=9, color=INK, lw=.8, shrinkA=0, shrinkB=0))
+        ax.add_patch(FancyArrowPatch((right-.15, 4.85), (right-.15, 4.), arrowstyle='-|>',
+                                     mutation_scale=9, color=INK, lw=.8, shrinkA=0, shrinkB=0))
         ax.text(right/2, 5., skip, ha='center', va='bottom', fontsize=9, color=INK)
-    for i,(t,color,shown) in enumerate([('channels below, kernel above', INK, True), ('▮ batch norm', ORANGE, any('BN' in o for o,_ in found)), ('▮ ReLU', GREEN, any('ReLU' in o for o,_ in found))]):
-        if shown: ax.text((0, .55, .78)[i], -.02, t, transform=ax.transAxes, fontsize=9, color=color, va='top')
+    for i,(t,color,shown) in enumerate([('channels below, kernel above', INK, True),
+                                        ('▮ batch norm', ORANGE, any('BN' in o for o,_ in found)),
+                                        ('▮ ReLU', GREEN, any('ReLU' in o for o,_ in found))]):
+        if shown:
+            ax.text((0, .55, .78)[i], -.02, t, transform=ax.transAxes, fontsize=9, color=color, va='top')
     ax.set(xlim=(-.3, right+.3), ylim=(-4.4, 5.9 if skip else 4.4)); ax.axis('off')
     if title: ax.set_title(title, fontsize=11)
     return fig

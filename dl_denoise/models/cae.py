@@ -13,7 +13,8 @@ from .blocks import conv
 # %% ../../nbs/02_clean/04_cae.ipynb #ed5e9c7c
 def upconv(ni, nf):
     "Transposed convolution that doubles the image, then batch normalisation and ReLU"
-    return nn.Sequential(nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=False), nn.BatchNorm2d(nf), nn.ReLU(inplace=True))
+    return nn.Sequential(nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=False), nn.BatchNorm2d(nf),
+                         nn.ReLU(inplace=True))
 
 class CAE(nn.Module):
     "Convolutional autoencoder with a true bottleneck and no skip connections"
@@ -24,8 +25,10 @@ class CAE(nn.Module):
     ):
         super().__init__()
         w = width
-        self.encoder = nn.Sequential(conv(channels, w, bn=True), conv(w, 2*w, stride=2, bn=True), conv(2*w, 2*w, bn=True),
-                                     conv(2*w, 4*w, stride=2, bn=True), conv(4*w, 4*w, bn=True), conv(4*w, latent, 1, act=False))
+        self.encoder = nn.Sequential(conv(channels, w, bn=True), conv(w, 2*w, stride=2, bn=True),
+                                     conv(2*w, 2*w, bn=True),
+                                     conv(2*w, 4*w, stride=2, bn=True), conv(4*w, 4*w, bn=True),
+                                     conv(4*w, latent, 1, act=False))
         self.decoder = nn.Sequential(conv(latent, 4*w, bn=True), upconv(4*w, 2*w), conv(2*w, 2*w, bn=True),
                                      upconv(2*w, w), conv(w, channels, act=False))
 

@@ -18,7 +18,8 @@ class CNN(nn.Sequential):
         width:int=64,       # Channels between them
         ks:int=3            # Kernel size
     ):
-        super().__init__(conv(channels, width, ks), *[conv(width, width, ks) for _ in range(depth-2)], conv(width, channels, ks, act=False))
+        super().__init__(conv(channels, width, ks), *[conv(width, width, ks) for _ in range(depth-2)],
+                         conv(width, channels, ks, act=False))
 
 def cnn(**kwargs) -> CNN:
     "A plain CNN; arguments as `CNN` takes them"

@@ -31,12 +31,14 @@ def predict_n2n(
     y:Tensor,           # Clean images
     supervised:float    # MSE of the same network trained with clean targets
 ) -> float:             # MSE against the clean images
-    "What Noise2Noise will score when its targets have a mean other than the clean image: bias + supervised*(1 - (1-slope)²)"
+    """What Noise2Noise will score when its targets have a mean other than the clean image:
+    bias + supervised*(1 - (1-slope)²)"""
     return clip_bias(noise, y) + supervised*(1 - (1-mean_slope(noise, y))**2)
 
 # %% ../../nbs/03_noisy/03_clipping.ipynb #7960e2b5
 class CensoredLoss(nn.Module):
-    "Negative log-likelihood of targets clip(y + sigma·n, 0, 1) ([Tobin, 1958](https://doi.org/10.2307/1907382)), in units in which its middle part is the squared error"
+    """Negative log-likelihood of targets clip(y + sigma·n, 0, 1) ([Tobin,
+    1958](https://doi.org/10.2307/1907382)), in units in which its middle part is the squared error"""
     def __init__(self,
         sigma:float     # Standard deviation of the noise before the clip
     ):

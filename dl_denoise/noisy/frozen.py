@@ -48,17 +48,22 @@ def _other_noise(noisy, clean, noise, generator):
     if noise is None:
         bounded = ((noisy == 0) | (noisy == 1)).float().mean().item()
         if bounded > .01:
-            raise DenoiseError(f"{bounded:.0%} of the noisy values are exactly 0 or 1, so the noise depends on the image (was it clipped?) and cannot be handed on to another; give the noise model, as in noise=GaussianNoise(.5, clip=True)")
+            raise DenoiseError(f"{bounded:.0%} of the noisy values are exactly 0 or 1, so the noise "
+                               f"depends on the image (was it clipped?) and cannot be handed on to "
+                               f"another; give the noise model, as in noise=GaussianNoise(.5, clip=True)")
         other = clean + (noisy-clean).roll(1, 0).flip(-1, -2)
     else: other = noise(clean, generator=generator)
-    if torch.allclose(other, noisy, atol=1e-6): raise DenoiseError("the fresh noise is the very noise that the images have; give a noise model without a fixed seed, and a generator with another one")
+    if torch.allclose(other, noisy, atol=1e-6):
+        raise DenoiseError("the fresh noise is the very noise that the images have; give a noise model "
+                           "without a fixed seed, and a generator with another one")
     return other
 
 def _psnrs(denoise, x, clean):
     "PSNR of each image, `[B]`, and the mean PSNR without each of 16 places, `[16]`"
     with torch.no_grad(): out = denoise(x)
     whole = image_mse(out, clean)
-    if not whole.isfinite().all(): raise DenoiseError("the denoiser gives values that are not finite; look at its output first")
+    if not whole.isfinite().all():
+        raise DenoiseError("the denoiser gives values that are not finite; look at its output first")
     places = F.adaptive_avg_pool2d((out-clean).pow(2).mean(1, keepdim=True), 4).flatten(1)
     without = (places.sum(1, keepdim=True) - places)/15
     return psnr_of(whole.clamp(min=1e-12)), psnr_of(without.clamp(min=1e-12)).mean(0)
@@ -73,10 +78,16 @@ def noise_leak(
     generator:torch.Generator=None     # For the fresh noise, on the images' device
 ) -> Leak:                  # Prints as one line with the verdict
     "Compare a denoiser on the noise it may know with itself on noise it cannot know"
-    if noisy.shape != clean.shape: raise DenoiseError(f"noisy and clean images differ in shape: {list(noisy.shape)} and {list(clean.shape)}; they must be the same images in the same order")
-    if len(clean) < 8: raise DenoiseError(f"{len(clean)} images are too few to tell a leak from chance; give at least 8")
-    (own, own_without), (other, other_without) = (_psnrs(denoise, x, clean) for x in (noisy, _other_noise(noisy, clean, noise, generator)))
+    if noisy.shape != clean.shape:
+        raise DenoiseError(f"noisy and clean images differ in shape: {list(noisy.shape)} and "
+                           f"{list(clean.shape)}; they must be the same images in the same order")
+    if len(clean) < 8:
+        raise DenoiseError(f"{len(clean)} images are too few to tell a leak from chance; give at least 8")
+    (own, own_without), (other, other_without) = (_psnrs(denoise, x, clean)
+                                                  for x in (noisy,
+                                                            _other_noise(noisy, clean, noise, generator)))
     gap, without = own - other, own_without - other_without
-    error = math.hypot(gap.std().item()/len(gap)**.5, without.std().item()*15/4)     # equation (1), images and places
+    # equation (1), images and places
+    error = math.hypot(gap.std().item()/len(gap)**.5, without.std().item()*15/4)
     mean = gap.mean().item()
     return Leak(own.mean().item(), other.mean().item(), mean, error, mean > tolerance + 3*error)

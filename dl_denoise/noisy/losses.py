@@ -12,7 +12,8 @@ from ..core import pick
 
 # %% ../../nbs/03_noisy/04_losses.ipynb #249855b0
 class AnnealedL0(nn.Module):
-    "(|prediction - target| + eps)^gamma; with gamma from 2 to 0 in training it ends at the mode of the targets ([Lehtinen et al., 2018](https://arxiv.org/abs/1803.04189), section 3.4)"
+    """(|prediction - target| + eps)^gamma; with gamma from 2 to 0 in training it ends at the mode of
+    the targets ([Lehtinen et al., 2018](https://arxiv.org/abs/1803.04189), section 3.4)"""
     def __init__(self,
         gamma:float=2.,     # The exponent; `Anneal` lowers it in training
         eps:float=.02       # A miss below this counts as a hit; the paper has 1e-8

@@ -15,15 +15,19 @@ from ..noise import Noise
 
 # %% ../../nbs/03_noisy/01_noise2noise.ipynb #ee2ad0b1
 class CopiesDL(NoisyDL):
-    "A loader over images of which a fixed number of noisy copies exist, drawn once or really captured; input and target are two different copies"
+    """A loader over images of which a fixed number of noisy copies exist, drawn once or really
+    captured; input and target are two different copies"""
     def __init__(self,
         dataset:Tensor,           # Noisy copies `[N,copies,C,H,W]`, uint8 or float
         clean:Tensor=None,        # Clean images, uint8 `[N,C,H,W]`, if the target is to be clean
         **kwargs                  # As for `NoisyDL`
     ):
-        if clean is None and dataset.shape[1] < 2: raise UsageError(f"Noise2Noise needs at least 2 noisy copies of each image, got {dataset.shape[1]}")
+        if clean is None and dataset.shape[1] < 2:
+            raise UsageError(f"Noise2Noise needs at least 2 noisy copies of each image, got "
+                             f"{dataset.shape[1]}")
         self.clean = clean if clean is None else clean.to(kwargs.get('device'))
-        super().__init__(dataset, **{'noise': None, **kwargs, 'target': 'noisy' if clean is None else 'clean'})
+        super().__init__(dataset, **{'noise': None, **kwargs,
+                                     'target': 'noisy' if clean is None else 'clean'})
 
     def do_batch(self, idxs):
         i = torch.as_tensor(idxs, device=self.images.device)
@@ -31,9 +35,11 @@ class CopiesDL(NoisyDL):
         k = self.images.shape[1]
         a = rand(k)
         t = self.clean[i] if self.clean is not None else self.images[i, (a + 1 + rand(k-1)) % k]
-        return tuple(o.float().div_(255) if o.dtype == torch.uint8 else o.float() for o in (self.images[i, a], t))
+        return tuple(o.float().div_(255) if o.dtype == torch.uint8 else o.float()
+                     for o in (self.images[i, a], t))
 
-    def new(self, dataset=None, cls=None, **kwargs): return super().new(dataset, cls, **{'clean': self.clean, **kwargs})
+    def new(self, dataset=None, cls=None, **kwargs):
+        return super().new(dataset, cls, **{'clean': self.clean, **kwargs})
 
 # %% ../../nbs/03_noisy/01_noise2noise.ipynb #fa511656
 def fixed_copies(
@@ -51,5 +57,6 @@ def fixed_copies(
     gen = torch.Generator(dls.device).manual_seed(seed)
     draw = lambda y: torch.stack([noise(y.float()/255, generator=gen) for _ in range(copies)], 1)
     bank = torch.cat([draw(y.to(dls.device)) for y in data.train.split(1000)])
-    train = CopiesDL(bank, data.train if target == 'clean' else None, noise=noise, bs=bs, shuffle=True, device=dls.device)
+    train = CopiesDL(bank, data.train if target == 'clean' else None, noise=noise, bs=bs, shuffle=True,
+                     device=dls.device)
     return DataLoaders(train, dls.valid, dls[2], device=dls.device)

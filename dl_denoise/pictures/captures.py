@@ -29,27 +29,36 @@ def same_scenes(
     names = [{p.relative_to(f).as_posix(): p for p in image_files(f)} for f in map(Path, folders)]
     for f,n in zip(folders[1:], names[1:]):
         if odd := sorted({*n} ^ {*names[0]}):
-            raise DenoiseError(f"{len(odd)} pictures are in {folders[0]} or {f} but not in both, the first is {odd[0]}; two captures of one scene must have the same name")
+            raise DenoiseError(f"{len(odd)} pictures are in {folders[0]} or {f} but not in both, the "
+                               f"first is {odd[0]}; two captures of one scene must have the same name")
     return [[n[k] for n in names] for k in sorted(names[0])]
 
 def _capture(path, channels):
     "The pixels of a picture file, `[C,H,W]`, how many bits they have, and how many of these are in use"
     pic = read_picture(path)
-    if pic.pixels.dtype.kind == 'f': raise DenoiseError(f"{path} stores floats, and captures have 8 or 16 bits; save it so")
+    if pic.pixels.dtype.kind == 'f':
+        raise DenoiseError(f"{path} stores floats, and captures have 8 or 16 bits; save it so")
     t = torch.from_numpy(np.atleast_3d(pic.pixels)).permute(2, 0, 1).float()
-    if channels == 1 and len(t) == 3: t = (t*torch.tensor([.299, .587, .114]).view(3, 1, 1)).sum(0, keepdim=True).round()
+    if channels == 1 and len(t) == 3:
+        t = (t*torch.tensor([.299, .587, .114]).view(3, 1, 1)).sum(0, keepdim=True).round()
     return t.expand(channels, -1, -1), pic.pixels.itemsize*8, pic.bits
 
 def _scenes(folders, channels):
     "Captures as `read_captures` gives them, and the value of white in files of 16 bits"
-    if len(folders) < 2: raise UsageError("Noise2Noise needs at least 2 folders of captures of the same scenes")
+    if len(folders) < 2:
+        raise UsageError("Noise2Noise needs at least 2 folders of captures of the same scenes")
     scenes, depths, used = [], set(), set()
     for paths in same_scenes(folders):
         imgs, *bits = zip(*(_capture(p, channels) for p in paths))
         depths.update(bits[0]); used.update(bits[1])
         for p,o in zip(paths[1:], imgs[1:]):
-            if o.shape != imgs[0].shape: raise DenoiseError(f"{paths[0]} and {p} differ in size: {list(imgs[0].shape)} and {list(o.shape)} [channels, height, width]; captures of one scene must lie on each other pixel by pixel")
-            if (o == imgs[0]).all(): raise DenoiseError(f"{paths[0]} and {p} are the same picture; their noise must be independent, or the network learns to keep it")
+            if o.shape != imgs[0].shape:
+                raise DenoiseError(f"{paths[0]} and {p} differ in size: {list(imgs[0].shape)} and "
+                                   f"{list(o.shape)} [channels, height, width]; captures of one scene "
+                                   f"must lie on each other pixel by pixel")
+            if (o == imgs[0]).all():
+                raise DenoiseError(f"{paths[0]} and {p} are the same picture; their noise must be "
+                                   f"independent, or the network learns to keep it")
         scenes.append(torch.stack(imgs))
     if len(depths) > 1: raise DenoiseError("some captures have 8 bits and others 16; save all of them alike")
     white = 2**max(used) - 1
@@ -75,8 +84,12 @@ def capture_dls(
     "fastai DataLoaders of real noisy pairs"
     scenes, white = _scenes(folders, channels)
     small = [o for o in scenes if min(o.shape[-2:]) < size]
-    if small: raise DenoiseError(f"{len(small)} of {len(scenes)} scenes are smaller than {size}×{size}, one of {small[0].shape[3]}×{small[0].shape[2]}; choose smaller tiles")
-    if len(scenes) < 2: raise DenoiseError(f"there is only {len(scenes)} scene; at least 2 are needed, one of them to validate on")
+    if small:
+        raise DenoiseError(f"{len(small)} of {len(scenes)} scenes are smaller than {size}×{size}, one of "
+                           f"{small[0].shape[3]}×{small[0].shape[2]}; choose smaller tiles")
+    if len(scenes) < 2:
+        raise DenoiseError(f"there is only {len(scenes)} scene; at least 2 are needed, one of them to "
+                           f"validate on")
     order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed)).tolist()
     k = min(max(1, round(valid*len(scenes))), len(scenes)-1)
     part = lambda idxs: torch.cat([torch.stack([tiles(o, size) for o in scenes[i]], 1) for i in idxs])
@@ -96,12 +109,17 @@ def check_pairs(
     for i, s in enumerate(scenes):
         name = names[i] if names else f'pair {i}'
         a, b = ((o.float() if o.dtype == torch.uint8 else o*255).mean(0) for o in s)
-        shift, *_ = phase_cross_correlation((a - a.mean()).numpy(), (b - b.mean()).numpy(), upsample_factor=10)
+        shift, *_ = phase_cross_correlation((a - a.mean()).numpy(), (b - b.mean()).numpy(),
+                                            upsample_factor=10)
         moved = b.roll([round(o) for o in shift.tolist()], (0, 1))
-        chance = max(.05, 5/a.numel()**.5)                                                       # the best of all shifts of mere noise gains less
+        # the best of all shifts of mere noise gains less
+        chance = max(.05, 5/a.numel()**.5)
         if abs(shift).max() > .5 and (a - moved).pow(2).mean() < (1 - chance)*(a - b).pow(2).mean():
-            told.append(f'{name}: the second capture is shifted by {abs(shift).max():.1f} pixels; use a stand, or align the two')
-        if abs(a.mean() - b.mean()) > 2 + .05*(a.mean() + b.mean()): told.append(f'{name}: one capture is brighter than the other ({a.mean():.1f} and {b.mean():.1f} of 255); use the same exposure')
+            told.append(f'{name}: the second capture is shifted by {abs(shift).max():.1f} pixels; use a '
+                        f'stand, or align the two')
+        if abs(a.mean() - b.mean()) > 2 + .05*(a.mean() + b.mean()):
+            told.append(f'{name}: one capture is brighter than the other ({a.mean():.1f} and '
+                        f'{b.mean():.1f} of 255); use the same exposure')
     return told
 
 # %% ../../nbs/04_pictures/08_captures.ipynb #9846c0af
@@ -138,7 +156,8 @@ def train_pairs(
 ) -> tuple:                     # The new `Denoiser`, and what its card says
     "Fine-tune a denoiser on noisy pairs; nothing is saved unless it helped on pairs that it has not seen"
     path = Path(out)/f'{name}.json'
-    if path.exists(): raise UsageError(f"{path} is there already and was left as it is; choose another name or folder")
+    if path.exists():
+        raise UsageError(f"{path} is there already and was left as it is; choose another name or folder")
     old = load_denoiser(start, device)
     told = check_pairs(read_captures(a, b, channels=old.channels), [p[0].name for p in same_scenes((a, b))])
     if told: raise DenoiseError(f"{len(told)} of the pairs do not fit. {'; '.join(told[:3])}")
@@ -150,13 +169,22 @@ def train_pairs(
     new = Denoiser(learn.model.float(), device=old.device)
     new.card.update(channels=old.channels); new.channels = old.channels
     after, _ = pair_mse(new, dls.valid)
-    if after >= before: raise DenoiseError(f"it did not help: on held-out pairs the mean squared error went from {before:.6f} to {after:.6f}; no weights were written. Take more pairs, more epochs or a lower rate")
-    return _keep(new, old, name, out, learn, dict(mse=after, mse_before=before, noise_variance=noise, epochs=epochs, lr=lr, tile=size, batch_size=bs, seed=seed, pairs=[str(Path(o).name) for o in (a, b)]))
+    if after >= before:
+        raise DenoiseError(f"it did not help: on held-out pairs the mean squared error went from "
+                           f"{before:.6f} to {after:.6f}; no weights were written. Take more pairs, more "
+                           f"epochs or a lower rate")
+    return _keep(new, old, name, out, learn,
+                 dict(mse=after, mse_before=before, noise_variance=noise, epochs=epochs, lr=lr, tile=size,
+                      batch_size=bs, seed=seed, pairs=[str(Path(o).name) for o in (a, b)]))
 
 def _keep(new, old, name, out, learn, told):
     "Save the network with a card, and open it as everybody will"
     dls, card = learn.dls, old.card
-    record = dict(**surroundings(new.device), experiment='pairs', model=card['architecture'], parameters=n_params(new.model), data='held-out pairs', start=card['name'],
-                  images=dict(train=len(dls.train.images), valid=len(dls.valid.images), test=0), trained_on='captured pairs', noise='captured', target='noisy',
-                  loss=str(learn.loss_func), white=dls.white, precision=learn.precision, seconds=learn.seconds, **told)
-    return load_denoiser(save_denoiser(new.model, name, card['architecture'], record, out, **card['arguments']), new.device), record
+    record = dict(**surroundings(new.device), experiment='pairs', model=card['architecture'],
+                  parameters=n_params(new.model), data='held-out pairs', start=card['name'],
+                  images=dict(train=len(dls.train.images), valid=len(dls.valid.images), test=0),
+                  trained_on='captured pairs', noise='captured', target='noisy',
+                  loss=str(learn.loss_func), white=dls.white, precision=learn.precision,
+                  seconds=learn.seconds, **told)
+    return load_denoiser(save_denoiser(new.model, name, card['architecture'], record, out,
+                                       **card['arguments']), new.device), record

@@ -21,7 +21,8 @@ from ..models.blocks import create_model
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #c25f6a93
 class Denoiser:
-    "A trained network, ready to use; `model` is the plain network, `card` tells how it was trained and what it scores"
+    """A trained network, ready to use; `model` is the plain network, `card` tells how it was trained
+    and what it scores"""
     def __init__(self,
         model:nn.Module,
         card:dict=None,         # Its model card
@@ -36,10 +37,12 @@ class Denoiser:
         self.tile, self.halo = max(1, round(number(tile, 'tile', 1)/step))*step, None
         self.runner = Runner(self.model, self.channels, self.device, engine, half)
 
-    def __repr__(self): return f"Denoiser({self.card.get('name', type(self.model).__name__)!r}, {self.device})"
+    def __repr__(self):
+        return f"Denoiser({self.card.get('name', type(self.model).__name__)!r}, {self.device})"
 
     def windows(self, h, w):
-        "What is read and what is given for each tile of a picture; the halo is measured when it is first needed"
+        """What is read and what is given for each tile of a picture;
+        the halo is measured when it is first needed"""
         if max(h, w) <= self.tile: return [*windows(h, w, max(h, w), 0)]
         if self.halo is None: self.halo = reach(self.model, self.channels)
         return [*windows(h, w, self.tile, self.halo)]
@@ -49,7 +52,10 @@ class Denoiser:
 def restore(self:Denoiser, x, strength, progress, white):
     "Denoise a tensor `[B,C,H,W]` of any kind, tile by tile"
     (B, C, H, W), white = x.shape, white_of(x) if white is None else number(white, 'white', 1e-6)
-    if C not in (self.channels, 1, 3): raise DenoiseError(f"this denoiser takes images with {self.channels} channel{'s'*(self.channels>1)}, got the shape {list(x.shape)} as [batch, channel, height, width]; pictures have 1 or 3")
+    if C not in (self.channels, 1, 3):
+        raise DenoiseError(f"this denoiser takes images with {self.channels} "
+                           f"channel{'s'*(self.channels>1)}, got the shape {list(x.shape)} as [batch, "
+                           f"channel, height, width]; pictures have 1 or 3")
     out, cut, n = torch.empty_like(x), self.windows(H, W), max(1, self.tile**2//(H*W))
     work = [(slice(i, i+n), *o) for i in range(0, B, n) for o in cut]
     for b, inner, outer, kept in (progress_bar(work, leave=False) if progress and len(work) > 1 else work):
@@ -101,8 +107,11 @@ def save_denoiser(
     path = Path(folder)/f'{name}.safetensors'
     state = {k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
     with atomic(path, 'wb') as f: f.write(save(state))
-    save_json(dict(name=name, architecture=architecture, arguments=kwargs, channels=kwargs.get('channels', 1), file=path.name,
-                   hash=file_hash(path), licence='Apache-2.0', training_data=DATA_TERMS.get(record.get('trained_on', record.get('data'))), record=record), path.with_suffix('.json'))
+    save_json(dict(name=name, architecture=architecture, arguments=kwargs,
+                   channels=kwargs.get('channels', 1), file=path.name,
+                   hash=file_hash(path), licence='Apache-2.0',
+                   training_data=DATA_TERMS.get(record.get('trained_on', record.get('data'))),
+                   record=record), path.with_suffix('.json'))
     return path
 
 def load_denoiser(
@@ -113,8 +122,11 @@ def load_denoiser(
 ) -> Denoiser:
     "Load a packaged denoiser or your own; no network needed, hash checked, no code run"
     path, card = find_card(name, folder)
-    if not path.exists(): raise DenoiseError(f"{path} is missing although its card is there; install the package again")
-    if file_hash(path) != card['hash']: raise DenoiseError(f"{path} is damaged: its hash is not the one on its card; install the package again")
+    if not path.exists():
+        raise DenoiseError(f"{path} is missing although its card is there; install the package again")
+    if file_hash(path) != card['hash']:
+        raise DenoiseError(f"{path} is damaged: its hash is not the one on its card; install the package "
+                           f"again")
     model = create_model(card['architecture'], **card['arguments'])
     model.load_state_dict(load_file(path))
     return Denoiser(model, card, device, **kwargs)

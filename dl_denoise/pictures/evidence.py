@@ -25,15 +25,19 @@ def autocorrelation(
     r = as_batch(r).double()
     r = r - r.mean((2, 3), keepdim=True)
     h, w = r.shape[2:]
-    if min(h, w) <= 2*lags: raise UsageError(f"for lags up to {lags} a picture has to measure more than {2*lags} pixels; this one has {w}×{h}")
+    if min(h, w) <= 2*lags:
+        raise UsageError(f"for lags up to {lags} a picture has to measure more than {2*lags} pixels; "
+                         f"this one has {w}×{h}")
     f = torch.fft.rfft2(r, s=(h + lags, w + lags))
     c = torch.fft.irfft2(f.abs()**2, s=(h + lags, w + lags)).mean((0, 1))
     k = torch.arange(-lags, lags + 1)
-    c = c[k][:, k]/((h - k.abs())[:, None]*(w - k.abs()))            # as many pairs as there are at each distance
+    # as many pairs as there are at each distance
+    c = c[k][:, k]/((h - k.abs())[:, None]*(w - k.abs()))
     return (c/c[lags, lags].clamp_min(1e-20)).numpy()
 
 # %% ../../nbs/04_pictures/07_evidence.ipynb #7498f099
-def _slope(a): return np.hypot(*(ndimage.gaussian_filter(a, (0, 0, 1, 1), order=(0, 0, *o)) for o in ((0, 1), (1, 0))))
+def _slope(a):
+    return np.hypot(*(ndimage.gaussian_filter(a, (0, 0, 1, 1), order=(0, 0, *o)) for o in ((0, 1), (1, 0))))
 
 def _for_its_brightness(energy, bright, n=16):
     "The residual's energy, divided by its mean over the pixels that are as bright"
@@ -50,11 +54,13 @@ def evidence(
     x, result = as_batch(x), as_batch(result)
     r = x - result
     y = result.double().numpy()
-    energy, edges, bright = (ndimage.gaussian_filter(o, (0, 0, 2, 2)) for o in (r.double().numpy()**2, _slope(y), y))
+    energy, edges, bright = (ndimage.gaussian_filter(o, (0, 0, 2, 2))
+                             for o in (r.double().numpy()**2, _slope(y), y))
     energy = _for_its_brightness(energy, bright)
     spread, c = r.std().item(), autocorrelation(r, 1)
     detail = np.corrcoef(energy.ravel(), edges.ravel())[0, 1] if energy.std()*edges.std() > 0 else 0.
-    return dict(mean=r.mean().item(), spread=spread, sigma=estimate_sigma(x) if sigma is None else sigma, left=estimate_sigma(result),
+    return dict(mean=r.mean().item(), spread=spread, sigma=estimate_sigma(x) if sigma is None else sigma,
+                left=estimate_sigma(result),
                 neighbour=float((c[0, 1] + c[1, 0])/2), detail=float(detail))
 
 # %% ../../nbs/04_pictures/07_evidence.ipynb #2dd5a0ef
@@ -64,10 +70,12 @@ def verdict(
     "The evidence in one sentence"
     if e['sigma'] < 2/255: return 'there was hardly any noise to remove: keep the original'
     if e['left'] > .4*e['sigma']:
-        if e['neighbour'] > .12: return 'the noise is coarse, neighbouring pixels share it: the network was not made for it (a processed or compressed picture?)'
+        if e['neighbour'] > .12:
+            return 'the noise is coarse, neighbouring pixels share it: the network was not made for it (a processed or compressed picture?)'
         return 'noise is left in the result: use more strength, or a network that knows this noise'
     if e['detail'] > .1: return 'the residual still contains edges: you are losing detail; use less strength'
-    if abs(e['mean']) > max(.1*e['spread'], 1/255): return 'the result is brighter or darker than the picture: the noise has a mean'
+    if abs(e['mean']) > max(.1*e['spread'], 1/255):
+        return 'the result is brighter or darker than the picture: the noise has a mean'
     return 'the residual looks like noise: nothing is lost that could be seen in it'
 
 # %% ../../nbs/04_pictures/07_evidence.ipynb #2e70bbec
@@ -80,7 +88,8 @@ def sure(
     seed:int=0,             # Of the shakes
     where:Tensor=None       # Pixels to average over, as booleans; by default all
 ) -> tuple:                 # Estimate of the mean squared error, and its standard error (pixels taken as independent)
-    "Stein's unbiased estimate of the error ([Stein, 1981](https://doi.org/10.1214/aos/1176345632)), its divergence by Monte Carlo ([Ramani et al., 2008](https://doi.org/10.1109/TIP.2008.2001404))"
+    """Stein's unbiased estimate of the error ([Stein, 1981](https://doi.org/10.1214/aos/1176345632)),
+    its divergence by Monte Carlo ([Ramani et al., 2008](https://doi.org/10.1109/TIP.2008.2001404))"""
     number(sigma, 'sigma', 1e-6, 5); number(probes, 'probes', 1)
     g, y, slope = torch.Generator().manual_seed(seed), fn(x), 0
     for _ in range(probes):
@@ -110,9 +119,12 @@ def _panels(x, result, dn, e):
     "Title, image and colours of each panel; brightness of 255 where it has a bar"
     limit = 3*255*max(e['spread'], 1e-3)
     return [('noisy', to_array(x.clamp(0, 1)), {}), ('result', to_array(result.clamp(0, 1)), {}),
-            ('residual, of 255', (x - result).mean(1)[0]*255, dict(cmap=DIFF, vmin=-limit, vmax=limit, interpolation='nearest')),
-            ("residual's autocorrelation", autocorrelation(x - result, 5), dict(cmap=DIFF, vmin=-1, vmax=1, extent=(-5.5, 5.5, 5.5, -5.5))),
-            ('spread over eight ways, of 255', eight_ways(dn, x)[1].mean(1)[0]*255, dict(cmap='magma', vmin=0, vmax=None))]
+            ('residual, of 255', (x - result).mean(1)[0]*255,
+             dict(cmap=DIFF, vmin=-limit, vmax=limit, interpolation='nearest')),
+            ("residual's autocorrelation", autocorrelation(x - result, 5),
+             dict(cmap=DIFF, vmin=-1, vmax=1, extent=(-5.5, 5.5, 5.5, -5.5))),
+            ('spread over eight ways, of 255', eight_ways(dn, x)[1].mean(1)[0]*255,
+             dict(cmap='magma', vmin=0, vmax=None))]
 
 def _words(x, y, dn, e, given):
     "The numbers, a line each"
@@ -123,8 +135,10 @@ def _words(x, y, dn, e, given):
     within = 2*error + (0 if given else 2*.04*s**2)                   # an estimated sigma may be 4 % off
     after = f'{psnr(mse + within):.1f} to {psnr(mse - within):.1f} dB' if mse > within else f'at least {psnr(mse + within):.1f} dB' if mse > -within else ''
     known = after and e['neighbour'] <= .12 and whole.float().mean() > .1
-    return [f"noise: {e['sigma']*255:.1f} of 255, {'as given' if given else 'estimated'}", f"taken away: {e['spread']*255:.1f}, mean {e['mean']*255:+.1f}",
-            f"left in the result: {e['left']*255:.1f}", f"neighbours alike: {e['neighbour']:+.2f}", f"follows edges: {e['detail']:+.2f}", f"PSNR before: {psnr(s**2):.1f} dB",
+    return [f"noise: {e['sigma']*255:.1f} of 255, {'as given' if given else 'estimated'}",
+            f"taken away: {e['spread']*255:.1f}, mean {e['mean']*255:+.1f}",
+            f"left in the result: {e['left']*255:.1f}", f"neighbours alike: {e['neighbour']:+.2f}",
+            f"follows edges: {e['detail']:+.2f}", f"PSNR before: {psnr(s**2):.1f} dB",
             *([f'after: {after},', f"if the noise is Gaussian{'; without what is clipped' if clipped else ''}"] if known else ['after: cannot be told'])]
 
 # %% ../../nbs/04_pictures/07_evidence.ipynb #e86d38c0

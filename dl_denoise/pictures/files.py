@@ -48,7 +48,8 @@ MEGAPIXELS = 250.       # more than any camera makes
 def _free():
     "Bytes of memory that this process may still take, or None where nobody tells"
     told = []
-    with contextlib.suppress(OSError, AttributeError): told.append(int(re.search(r'MemAvailable:\s+(\d+)', Path('/proc/meminfo').read_text())[1])*1024)
+    with contextlib.suppress(OSError, AttributeError):
+        told.append(int(re.search(r'MemAvailable:\s+(\d+)', Path('/proc/meminfo').read_text())[1])*1024)
     with contextlib.suppress(OSError, ValueError):
         group = Path('/sys/fs/cgroup')
         told.append(int((group/'memory.max').read_text()) - int((group/'memory.current').read_text()))
@@ -65,9 +66,13 @@ def room(
 def _check_room(size, channels=3, itemsize=1, limit=MEGAPIXELS):
     "Raise `DenoiseError` if a picture is larger than it may be, before it is unpacked"
     what, mega = f'it has {size[0]:,}×{size[1]:,} pixels', size[0]*size[1]/1e6
-    if mega > limit: raise DenoiseError(f"{what}, {mega:.0f} megapixels, and the limit is {limit:g}; --max-megapixels {mega:.0f} (max_megapixels in Python) raises it")
+    if mega > limit:
+        raise DenoiseError(f"{what}, {mega:.0f} megapixels, and the limit is {limit:g}; --max-megapixels "
+                           f"{mega:.0f} (max_megapixels in Python) raises it")
     need, free = room(size, channels, itemsize)
-    if free is not None and need > free: raise DenoiseError(f"{what}, which need {need/1e9:.1f} GB of memory, and {free/1e9:.1f} GB are free; cut it into parts, or close other programs")
+    if free is not None and need > free:
+        raise DenoiseError(f"{what}, which need {need/1e9:.1f} GB of memory, and {free/1e9:.1f} GB are "
+                           f"free; cut it into parts, or close other programs")
 
 # %% ../../nbs/04_pictures/04_files.ipynb #c3981df8
 _READS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM')
@@ -115,8 +120,11 @@ def _cmyk(im, notes):
     "Printing colours as screen colours: by the file's own profile where it has one"
     from PIL import ImageCms
     icc = im.info.get('icc_profile')
-    notes.append(f"printing colours (CMYK) became screen colours (sRGB){'' if icc else ', without a profile, so they are a guess'}")
-    if icc: return ImageCms.profileToProfile(im, ImageCms.ImageCmsProfile(io.BytesIO(icc)), ImageCms.createProfile('sRGB'), outputMode='RGB')
+    notes.append(f"printing colours (CMYK) became screen colours "
+                 f"(sRGB){'' if icc else ', without a profile, so they are a guess'}")
+    if icc:
+        return ImageCms.profileToProfile(im, ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+                                         ImageCms.createProfile('sRGB'), outputMode='RGB')
     return im.convert('RGB')
 
 def _pillow_pixels(f, im, notes):
@@ -127,16 +135,22 @@ def _pillow_pixels(f, im, notes):
         if depth == 16 and colour: kind = {2: 'RGB', 4: 'LA', 6: 'RGBA'}[colour]
     elif im.format == 'TIFF' and max(im.tag_v2.get(258, (1,))) == 16:
         depth = 16
-        if im.mode not in ('I;16', 'I;16B', 'RGB', 'RGBA'): raise DenoiseError(f"it stores {im.mode} with 16 bits, of which only 8 can be read here; save it as RGB or grey, uncompressed")
+        if im.mode not in ('I;16', 'I;16B', 'RGB', 'RGBA'):
+            raise DenoiseError(f"it stores {im.mode} with 16 bits, of which only 8 can be read here; "
+                               f"save it as RGB or grey, uncompressed")
     hole = im.info.get('transparency')
     if depth == 16:
         a, alpha = _split(np.asarray(im).astype(np.uint16) if kind.startswith('I') else _deep(f, kind))
         return a, _hole(a, hole) if alpha is None and hole is not None else alpha
     if kind == 'CMYK': return np.asarray(_cmyk(im, notes)), None
-    if kind in ('P', 'PA'): a, alpha = _split(np.asarray(im.convert('RGBA' if hole is not None or kind == 'PA' else 'RGB'))); return _grey_if(a), alpha
+    if kind in ('P', 'PA'):
+        a, alpha = _split(np.asarray(im.convert('RGBA' if hole is not None or kind == 'PA' else 'RGB')))
+        return _grey_if(a), alpha
     if hole is not None and kind in ('1', 'L', 'RGB'): im = im.convert('RGBA' if kind == 'RGB' else 'LA')
-    elif kind in ('1', 'YCbCr', 'RGBX', 'La', 'RGBa'): im = im.convert({'1': 'L', 'La': 'LA', 'RGBa': 'RGBA'}.get(kind, 'RGB'))
-    elif kind not in ('L', 'LA', 'RGB', 'RGBA', 'F'): raise DenoiseError(f"it stores its colours as {kind}, which is not read here; save it as grey or RGB")
+    elif kind in ('1', 'YCbCr', 'RGBX', 'La', 'RGBa'):
+        im = im.convert({'1': 'L', 'La': 'LA', 'RGBa': 'RGBA'}.get(kind, 'RGB'))
+    elif kind not in ('L', 'LA', 'RGB', 'RGBA', 'F'):
+        raise DenoiseError(f"it stores its colours as {kind}, which is not read here; save it as grey or RGB")
     a, alpha = _split(np.asarray(im))
     return (_grey_if(a) if im.format == 'WEBP' else a), alpha      # a format without grey
 
@@ -149,14 +163,20 @@ def _tiff_pixels(f, notes, limit):
     with tifffile.TiffFile(f) as t:
         whole = [p for p in t.pages if not p.is_reduced]
         p = whole[0]
-        depth = p.imagedepth*max(1, int(np.prod(t.series[0].shape))//int(np.prod(p.shape)) if len(t.series) == 1 and len(whole) == 1 else 1)
-        if len(whole)*depth > 1: raise DenoiseError(f"it has {len(whole)*depth} pages, and one picture is cleaned at a time; save each page as a file")
-        _check_room((p.imagewidth, p.imagelength), p.samplesperpixel, p.dtype.itemsize if p.dtype else 1, limit)
+        depth = p.imagedepth*max(1, int(np.prod(t.series[0].shape))//int(np.prod(p.shape))
+                                 if len(t.series) == 1 and len(whole) == 1 else 1)
+        if len(whole)*depth > 1:
+            raise DenoiseError(f"it has {len(whole)*depth} pages, and one picture is cleaned at a time; "
+                               f"save each page as a file")
+        _check_room((p.imagewidth, p.imagelength), p.samplesperpixel, p.dtype.itemsize if p.dtype else 1,
+                    limit)
         end = f.seek(0, 2)
-        if any(o+n > end for o,n in zip(p.dataoffsets, p.databytecounts)): raise DenoiseError("it is cut short: pixels are missing at its end; copy it again")
+        if any(o+n > end for o,n in zip(p.dataoffsets, p.databytecounts)):
+            raise DenoiseError("it is cut short: pixels are missing at its end; copy it again")
         if p.photometric not in (0, 1, 2): return None
         if p.dtype not in ('bool', 'uint8', 'uint16', 'float16', 'float32', 'float64'):
-            raise DenoiseError(f"it stores numbers as {p.dtype}, which is not read here; save it with 8 or 16 bits (unsigned), or as float")
+            raise DenoiseError(f"it stores numbers as {p.dtype}, which is not read here; save it with 8 "
+                               f"or 16 bits (unsigned), or as float")
         try: a = p.asarray()
         except (ValueError, KeyError) as e:
             if 'imagecodecs' in str(e): return None
@@ -171,7 +191,8 @@ def _tiff_alpha(a, p):
     "Colours and alpha; colours that were multiplied by their alpha are divided again"
     n = 3 if p.photometric == 2 else 1
     if a.ndim == 2: return a, None
-    if a.shape[2] > n + 1: raise DenoiseError(f"it has {a.shape[2]} channels; expected grey or RGB, with or without alpha")
+    if a.shape[2] > n + 1:
+        raise DenoiseError(f"it has {a.shape[2]} channels; expected grey or RGB, with or without alpha")
     colours, alpha = (a[...,0] if n == 1 else a[...,:3]), a[...,n] if a.shape[2] == n + 1 else None
     if alpha is not None and 1 in p.extrasamples and a.dtype.kind == 'u':
         top, by = np.iinfo(a.dtype).max, np.maximum(alpha, 1).astype(np.float32)
@@ -179,16 +200,20 @@ def _tiff_alpha(a, p):
     return colours, alpha
 
 # %% ../../nbs/04_pictures/04_files.ipynb #a9a976f7
-_TURN = {2: lambda a: a[:,::-1], 3: lambda a: a[::-1,::-1], 4: lambda a: a[::-1], 5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1),
+_TURN = {2: lambda a: a[:,::-1], 3: lambda a: a[::-1,::-1], 4: lambda a: a[::-1],
+         5: lambda a: a.swapaxes(0, 1), 6: lambda a: np.rot90(a, -1),
          7: lambda a: a[::-1,::-1].swapaxes(0, 1), 8: lambda a: np.rot90(a)}      # by EXIF's orientation
-_ORIENTATION, _STRUCTURE = 274, {254, 255, 256, 257, 258, 259, 262, 266, 269, 273, 274, 277, 278, 279, 280, 281, 282, 283, 284, 296, 301, 317, 320, 322, 323,
-                                 324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 519, 520, 521, 529, 530, 531, 532, 700, 34675}
+_ORIENTATION, _STRUCTURE = 274, {254, 255, 256, 257, 258, 259, 262, 266, 269, 273, 274, 277, 278, 279,
+                                 280, 281, 282, 283, 284, 296, 301, 317, 320, 322, 323,
+                                 324, 325, 330, 338, 339, 340, 341, 347, 512, 513, 514, 519, 520, 521,
+                                 529, 530, 531, 532, 700, 34675}
 
 def _tags(im):
     "How a file told that it lies, and its EXIF data without that and without what only describes the file"
     exif = im.getexif()
     turn = exif.get(_ORIENTATION, 1)
-    for ifd in {34665, 34853} & {*exif}: exif.get_ifd(ifd)      # exposure and place, read before the file is closed
+    # exposure and place, read before the file is closed
+    for ifd in {34665, 34853} & {*exif}: exif.get_ifd(ifd)
     for tag in [o for o in exif if o in _STRUCTURE]: del exif[tag]
     return turn, exif.tobytes() if len(exif) else b''
 
@@ -198,15 +223,20 @@ def _told(im):
     xmp = info.get('xmp') or info.get('XML:com.adobe.xmp')
     if isinstance(xmp, str): xmp = xmp.encode()
     if isinstance(xmp, tuple): xmp = bytes(xmp)
-    text = {k: str(v) for k,v in getattr(im, 'text', {}).items() if k != 'XML:com.adobe.xmp' and not k.startswith('Raw profile')}
-    if im.format != 'TIFF' and (comment := info.get('comment')): text['Comment'] = comment.decode('latin1') if isinstance(comment, bytes) else str(comment)
+    text = {k: str(v) for k,v in getattr(im, 'text', {}).items() if k != 'XML:com.adobe.xmp'
+            and not k.startswith('Raw profile')}
+    if im.format != 'TIFF' and (comment := info.get('comment')):
+        text['Comment'] = comment.decode('latin1') if isinstance(comment, bytes) else str(comment)
     dpi = info.get('dpi')
     turn, exif = _tags(im)
-    return turn, dict(format='JPEG' if im.format == 'MPO' else im.format, mode=im.mode, exif=exif, icc=info.get('icc_profile') or None if im.mode != 'CMYK' else None,
-                      xmp=xmp and re.sub(rb'(tiff:Orientation(?:="|>))\d', rb'\g<1>1', xmp), dpi=dpi and tuple(map(float, dpi)), text=text)
+    return turn, dict(format='JPEG' if im.format == 'MPO' else im.format, mode=im.mode, exif=exif,
+                      icc=info.get('icc_profile') or None if im.mode != 'CMYK' else None,
+                      xmp=xmp and re.sub(rb'(tiff:Orientation(?:="|>))\d', rb'\g<1>1', xmp),
+                      dpi=dpi and tuple(map(float, dpi)), text=text)
 
 # %% ../../nbs/04_pictures/04_files.ipynb #9a198482
-_BROKEN = (OSError, SyntaxError, ValueError, ArithmeticError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error, AttributeError, RuntimeError)
+_BROKEN = (OSError, SyntaxError, ValueError, ArithmeticError, EOFError, IndexError, KeyError, TypeError,
+           struct.error, zlib.error, AttributeError, RuntimeError)
 
 def _read(f, limit):
     "A `Picture` from an open file"
@@ -223,35 +253,46 @@ def _read(f, limit):
         im = _open(f)
         _check_room(im.size, len(im.getbands()), 1, limit)
         frames = 1 if im.format == 'MPO' else getattr(im, 'n_frames', 1)
-        if frames > 1: raise DenoiseError(f"it is animated: it has {frames} frames, and one picture is cleaned at a time; save each frame as a file")
+        if frames > 1:
+            raise DenoiseError(f"it is animated: it has {frames} frames, and one picture is cleaned at a "
+                               f"time; save each frame as a file")
     if found is None:
         found = _pillow_pixels(f, im, notes)
         turn, told = _told(im)
     turned = _TURN.get(turn, lambda a: a)
-    return Picture(*(None if o is None else np.require(turned(o), requirements='CW') for o in found), notes=notes, **told)
+    return Picture(*(None if o is None else np.require(turned(o), requirements='CW') for o in found),
+                   notes=notes, **told)
 
 def read_picture(
     source,                             # Path, or the bytes of a file
     max_megapixels:float=MEGAPIXELS     # Larger pictures are refused before they are unpacked
 ) -> Picture:
-    "Read a PNG, JPEG, TIFF, BMP or WebP file with all that it holds; what cannot be kept is refused, and what is wrong is said in a line"
+    """Read a PNG, JPEG, TIFF, BMP or WebP file with all that it holds; what cannot be kept is refused,
+    and what is wrong is said in a line"""
     name = 'the input' if isinstance(source, (bytes, bytearray)) else str(source)
     try: f = io.BytesIO(source) if name == 'the input' else open(source, 'rb')
     except FileNotFoundError: raise DenoiseError(f"there is no file {name}; check the name") from None
-    except OSError as e: raise DenoiseError(f"{name} cannot be opened ({e.strerror}); check what it is and who may read it") from e
+    except OSError as e:
+        raise DenoiseError(f"{name} cannot be opened ({e.strerror}); check what it is and who may read it") from e
     with f:
         try: pic = _read(f, max_megapixels)
         except DenoiseError as e: raise DenoiseError(f"{name} cannot be read: {e}") from e
         except UnidentifiedImageError: raise DenoiseError(f"{name} is not a picture; {_EXPECTED}") from None
-        except MemoryError as e: raise DenoiseError(f"{name} does not fit into memory; cut it into parts") from e
-        except _BROKEN as e: raise DenoiseError(f"{name} is damaged or cut short ({str(e).strip(chr(10)) or type(e).__name__}); {_EXPECTED}") from e
+        except MemoryError as e:
+            raise DenoiseError(f"{name} does not fit into memory; cut it into parts") from e
+        except _BROKEN as e:
+            raise DenoiseError(f"{name} is damaged or cut short "
+                               f"({str(e).strip(chr(10)) or type(e).__name__}); {_EXPECTED}") from e
     said = FORMATS.get(Path(name).suffix.lower())
-    if said and said != pic.format: pic.notes.append(f"{name} holds a {pic.format} picture, whatever its name says")
+    if said and said != pic.format:
+        pic.notes.append(f"{name} holds a {pic.format} picture, whatever its name says")
     return pic
 
 # %% ../../nbs/04_pictures/04_files.ipynb #89b01ad2
-FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.tif': 'TIFF', '.tiff': 'TIFF', '.bmp': 'BMP', '.webp': 'WEBP'}
-_DEPTHS = dict(PNG=('uint8', 'uint16'), JPEG=('uint8',), TIFF=('uint8', 'uint16', 'float16', 'float32', 'float64'), BMP=('uint8',), WEBP=('uint8',))
+FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.tif': 'TIFF', '.tiff': 'TIFF', '.bmp': 'BMP',
+           '.webp': 'WEBP'}
+_DEPTHS = dict(PNG=('uint8', 'uint16'), JPEG=('uint8',),
+               TIFF=('uint8', 'uint16', 'float16', 'float32', 'float64'), BMP=('uint8',), WEBP=('uint8',))
 _ALPHA = ('PNG', 'TIFF', 'WEBP')
 
 def format_of(
@@ -259,14 +300,18 @@ def format_of(
 ) -> str:       # 'PNG', 'JPEG', 'TIFF', 'BMP' or 'WEBP'
     "The format that a file's suffix asks for"
     suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS: raise UsageError(f"{path} ends in {suffix or 'nothing'}, and pictures are written as {', '.join(FORMATS)}; change the name")
+    if suffix not in FORMATS:
+        raise UsageError(f"{path} ends in {suffix or 'nothing'}, and pictures are written as "
+                         f"{', '.join(FORMATS)}; change the name")
     return FORMATS[suffix]
 
 def _check_holds(pic, fmt):
     "Raise `DenoiseError` if a format would lose depth or transparency"
     dtype, more = pic.pixels.dtype.name, 'write PNG or TIFF' if pic.pixels.dtype.kind == 'u' else 'write TIFF'
-    if dtype not in _DEPTHS[fmt]: raise DenoiseError(f"{fmt} cannot hold {dtype} pixels, only {' and '.join(_DEPTHS[fmt])}; {more}")
-    if pic.alpha is not None and fmt not in _ALPHA: raise DenoiseError(f"{fmt} cannot hold transparency; {more}")
+    if dtype not in _DEPTHS[fmt]:
+        raise DenoiseError(f"{fmt} cannot hold {dtype} pixels, only {' and '.join(_DEPTHS[fmt])}; {more}")
+    if pic.alpha is not None and fmt not in _ALPHA:
+        raise DenoiseError(f"{fmt} cannot hold transparency; {more}")
 
 def _stacked(pic):
     "Pixels and alpha in one array"
@@ -277,9 +322,12 @@ def _png16(a, f, **kw):
     h, w, kind = *a.shape[:2], {1: 0, 2: 4, 3: 2, 4: 6}[a.shape[2] if a.ndim == 3 else 1]
     rows = np.frombuffer(a.astype('>u2').tobytes(), np.uint8).reshape(h, -1)
     step = 2*(a.shape[2] if a.ndim == 3 else 1)
-    rows = np.concatenate([np.ones((h, 1), np.uint8), rows[:,:step], rows[:,step:] - rows[:,:-step]], axis=1)      # filter 1: differences along the row
-    new = {b'IHDR': struct.pack('>IIBBBBB', w, h, 16, kind, 0, 0, 0), b'IDAT': zlib.compress(rows.tobytes(), 6)}
-    (frame := io.BytesIO()) and Image.new({0: 'L', 4: 'LA', 2: 'RGB', 6: 'RGBA'}[kind], (1, 1)).save(frame, 'PNG', **kw)
+    # filter 1: differences along the row
+    rows = np.concatenate([np.ones((h, 1), np.uint8), rows[:,:step], rows[:,step:] - rows[:,:-step]], axis=1)
+    new = {b'IHDR': struct.pack('>IIBBBBB', w, h, 16, kind, 0, 0, 0),
+           b'IDAT': zlib.compress(rows.tobytes(), 6)}
+    (frame := io.BytesIO()) and Image.new({0: 'L', 4: 'LA', 2: 'RGB', 6: 'RGBA'}[kind],
+                                          (1, 1)).save(frame, 'PNG', **kw)
     old, at = frame.getvalue(), 8
     f.write(old[:8])
     while at < len(old):
@@ -298,9 +346,12 @@ def _tiff(pic, f):
     if pic.icc: tags.append((34675, 'B', len(pic.icc), pic.icc, True))
     if pic.xmp: tags.append((700, 'B', len(pic.xmp), pic.xmp, True))
     a = _stacked(pic)
-    tifffile.imwrite(f, a, photometric='rgb' if pic.channels == 3 else 'minisblack', planarconfig='contig' if a.ndim == 3 else None, compression='zlib',
-                     extrasamples=None if pic.alpha is None else ['unassalpha'], resolution=pic.dpi or (1, 1), resolutionunit=2 if pic.dpi else 1,
-                     description=exif.get(270) or pic.text.get('Description'), metadata=None, software=False, extratags=tags)
+    tifffile.imwrite(f, a, photometric='rgb' if pic.channels == 3 else 'minisblack',
+                     planarconfig='contig' if a.ndim == 3 else None, compression='zlib',
+                     extrasamples=None if pic.alpha is None else ['unassalpha'],
+                     resolution=pic.dpi or (1, 1), resolutionunit=2 if pic.dpi else 1,
+                     description=exif.get(270) or pic.text.get('Description'), metadata=None,
+                     software=False, extratags=tags)
 
 def _pillow(pic, f, fmt, quality):
     "Write with Pillow, and with all that the format can carry"
@@ -310,9 +361,13 @@ def _pillow(pic, f, fmt, quality):
         for k, v in pic.text.items(): info.add_itxt(k, v) if not v.isascii() else info.add_text(k, v)
         if kw.pop('xmp', None): info.add_itxt('XML:com.adobe.xmp', pic.xmp.decode('utf8', 'replace'))
         kw['pnginfo'] = info
-    if fmt == 'JPEG': kw.update(quality=quality or 95, **({'subsampling': 0} if (quality or 95) >= 90 else {}), **({'comment': pic.text['Comment']} if 'Comment' in pic.text else {}))
+    if fmt == 'JPEG':
+        kw.update(quality=quality or 95, **({'subsampling': 0} if (quality or 95) >= 90 else {}),
+                  **({'comment': pic.text['Comment']} if 'Comment' in pic.text else {}))
     if fmt == 'WEBP': kw.update(dict(quality=quality) if quality else dict(lossless=True, exact=True))
-    if fmt == 'TIFF': kw.update(compression='raw' if pic.exif else 'tiff_adobe_deflate', **({'description': pic.text['Description']} if 'Description' in pic.text else {}))
+    if fmt == 'TIFF':
+        kw.update(compression='raw' if pic.exif else 'tiff_adobe_deflate',
+                  **({'description': pic.text['Description']} if 'Description' in pic.text else {}))
     a = _stacked(pic)
     if a.dtype == np.uint16 and fmt == 'PNG': _png16(a, f, **kw)
     else: Image.fromarray(a).save(f, fmt, **kw)
@@ -324,11 +379,14 @@ def encode_picture(
 ) -> bytes:
     "A picture as the bytes of a file; raises where the format cannot hold what the picture has"
     _check_holds(pic, format)
-    if quality is not None and not 1 <= quality <= 100: raise UsageError(f"quality must be a whole number from 1 to 100, got {quality}")
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be a whole number from 1 to 100, got {quality}")
     f = io.BytesIO()
-    simple = pic.pixels.dtype == np.uint8 or (pic.pixels.dtype in (np.uint16, np.float32) and _stacked(pic).ndim == 2)
+    simple = pic.pixels.dtype == np.uint8 or (pic.pixels.dtype in (np.uint16, np.float32)
+                                              and _stacked(pic).ndim == 2)
     try: _tiff(pic, f) if format == 'TIFF' and not simple else _pillow(pic, f, format, quality)
-    except (OSError, ValueError, RuntimeError, struct.error) as e: raise DenoiseError(f"this picture cannot be written as {format} ({e}); write PNG or TIFF") from e
+    except (OSError, ValueError, RuntimeError, struct.error) as e:
+        raise DenoiseError(f"this picture cannot be written as {format} ({e}); write PNG or TIFF") from e
     return f.getvalue()
 
 # %% ../../nbs/04_pictures/04_files.ipynb #66bb6e70

@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 from ..core import DenoiseError, UsageError, number
 from .denoiser import denoise_any, load_denoiser
-from .files import (FORMATS, MEGAPIXELS, Picture, _DEPTHS, _check_holds, encode_picture, format_of,
+from .files import (FORMATS, MEGAPIXELS, Picture, _DEPTHS, _check_holds,
+                                       encode_picture, format_of,
                                        read_picture, write_picture)
 
 # %% ../../nbs/04_pictures/05_folders.ipynb #c8eb7fd4
@@ -43,19 +44,23 @@ def _unit(pic, white=None):
     a = pic.pixels
     if white is not None: return 0., number(white, 'white', 1e-6)
     if a.dtype.kind != 'f': return 0., 2.**pic.bits - 1
-    if bad := a.size - np.isfinite(a).sum(): raise DenoiseError(f"{bad:,} of its values are NaN or infinite; replace them first, for example by numpy.nan_to_num")
+    if bad := a.size - np.isfinite(a).sum():
+        raise DenoiseError(f"{bad:,} of its values are NaN or infinite; replace them first, for example "
+                           f"by numpy.nan_to_num")
     lo, hi = (float(o) for o in np.percentile(a, (.1, 99.9)))
     return (0., 1.) if lo >= -1 and hi <= 2 else (lo, max(hi, lo + 1e-12))
 
 # %% ../../nbs/04_pictures/05_folders.ipynb #2da3e6da
 def _cleaner(dn, sigma, strength, poisson=None):
-    "A function that cleans floats from 0 to 1, array or tensor, with noise that is brought within the network's training"
+    """A function that cleans floats from 0 to 1, array or tensor, with noise that is brought within
+    the network's training"""
     k = _factor(dn.card, sigma)
     if not poisson: return lambda x, **kwargs: (dn(.5 + k*(x - .5), strength, **kwargs) - .5)/k + .5
     from dl_denoise.pictures.sigma import denoise_poisson
     def clean(x, **kwargs):
         y = denoise_poisson(dn, x, *poisson)
-        return x + strength*((y[0].permute(1, 2, 0).numpy().reshape(x.shape) if isinstance(x, np.ndarray) else y) - x)
+        return x + strength*((y[0].permute(1, 2, 0).numpy().reshape(x.shape) if isinstance(x, np.ndarray)
+                              else y) - x)
     return clean
 
 def denoise_picture(
@@ -71,10 +76,13 @@ def denoise_picture(
     number(strength, 'strength', 0, 1)
     if sigma is not None: number(sigma, 'sigma', .01, 1000)
     a, (lo, hi) = pic.pixels, _unit(pic, white or _white(pic, dn))
-    if a.dtype.kind == 'u' and _factor(dn.card, sigma) == 1 and not poisson: return replace(pic, pixels=dn(a, strength, progress, hi))      # tile by tile, without a whole picture of floats
+    # tile by tile, without a whole picture of floats
+    if a.dtype.kind == 'u' and _factor(dn.card, sigma) == 1 and not poisson:
+        return replace(pic, pixels=dn(a, strength, progress, hi))
     x = ((a - np.float32(lo))/np.float32(hi - lo)).astype(np.float32)
     y = _cleaner(dn, sigma, strength, poisson)(x, progress=progress)*(hi - lo) + lo
-    return replace(pic, pixels=y.astype(a.dtype) if a.dtype.kind == 'f' else np.clip(np.round(y), 0, hi).astype(a.dtype))
+    return replace(pic, pixels=y.astype(a.dtype) if a.dtype.kind == 'f'
+                   else np.clip(np.round(y), 0, hi).astype(a.dtype))
 
 def denoiser_for(
     pic:Picture,
@@ -113,9 +121,11 @@ def _found(word, out):
     if p.is_dir(): files, base = [o for o in sorted(p.rglob('*')) if wanted(o) and not inside(o)], p
     elif _magic(word):
         base = Path(*[o for i,o in enumerate(p.parts) if not any(map(_magic, p.parts[:i+1]))])
-        files = sorted(o for o in map(Path, glob.glob(os.path.expanduser(word), recursive=True)) if wanted(o) and not inside(o))
+        files = sorted(o for o in map(Path, glob.glob(os.path.expanduser(word), recursive=True))
+                       if wanted(o) and not inside(o))
     else: raise UsageError(f"there is no file or folder {word}; check the name")
-    if not files: raise UsageError(f"there are no pictures in {word}; expected files ending in {', '.join(FORMATS)}")
+    if not files:
+        raise UsageError(f"there are no pictures in {word}; expected files ending in {', '.join(FORMATS)}")
     return [(o, o.relative_to(base) if base in o.parents else Path(o.name)) for o in files]
 
 def _same(a, b):
@@ -134,11 +144,15 @@ def plan(
     alone = len(found) == 1 and (inputs[0] == '-' or Path(inputs[0]).is_file())
     if '-' in inputs and not alone: raise UsageError("standard input (-) is one picture; give it alone")
     if out == '-':
-        if not alone: raise UsageError(f"standard output (-) takes one picture, got {len(found)}; give a folder")
+        if not alone:
+            raise UsageError(f"standard output (-) takes one picture, got {len(found)}; give a folder")
         return [(found[0][0], '-')]
-    if where.is_file() and not alone: raise UsageError(f"{out} is a file, and there are {len(found)} pictures; give a folder")
+    if where.is_file() and not alone:
+        raise UsageError(f"{out} is a file, and there are {len(found)} pictures; give a folder")
     to_file = alone and not where.is_dir() and not out.endswith(('/', os.sep)) and where.suffix
-    if inputs[0] == '-' and not to_file: raise UsageError(f"what comes from standard input has no name; give the result one: -o {where/'result.png'}")
+    if inputs[0] == '-' and not to_file:
+        raise UsageError(f"what comes from standard input has no name; give the result one: -o "
+                         f"{where/'result.png'}")
     if to_file: format_of(where)
     named = lambda p: p if p.suffix.lower() in FORMATS else p.with_suffix('.png')
     pairs = [(i, where if to_file else where/named(rel)) for i, rel in found]
@@ -157,8 +171,10 @@ def _check_pairs(pairs, report=False):
     if report: pairs = [*pairs, *((i, report_path(o)) for i,o in pairs)]
     originals = {Path(i).resolve() for i,_ in pairs if i != '-'}
     for i, o in pairs:
-        if o.resolve() in originals or i != '-' and _same(i, o): raise UsageError(f"{o} is an original, which is never written over; choose another place with -o")
-        if (key := str(o.resolve()).casefold()) in taken: raise UsageError(f"{taken[key]} and {i} would both become {o}; clean them into different folders")
+        if o.resolve() in originals or i != '-' and _same(i, o):
+            raise UsageError(f"{o} is an original, which is never written over; choose another place with -o")
+        if (key := str(o.resolve()).casefold()) in taken:
+            raise UsageError(f"{taken[key]} and {i} would both become {o}; clean them into different folders")
         taken[key] = i
 
 # %% ../../nbs/04_pictures/05_folders.ipynb #49d08055
@@ -166,14 +182,20 @@ def _writable(pairs):
     "Raise before the work if results cannot be written"
     for folder in dict.fromkeys(o.parent for _,o in pairs if o != '-'):
         there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-        if not there.is_dir(): raise UsageError(f"{there} is a file, not a folder; choose another place with -o")
-        if not os.access(there, os.W_OK): raise DenoiseError(f"the folder {there} is read-only; choose another place with -o")
+        if not there.is_dir():
+            raise UsageError(f"{there} is a file, not a folder; choose another place with -o")
+        if not os.access(there, os.W_OK):
+            raise DenoiseError(f"the folder {there} is read-only; choose another place with -o")
 
 def _left(pairs, overwrite, resume):
     "What is still to be done, and how much was done before"
-    if overwrite and resume: raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one of the two")
+    if overwrite and resume:
+        raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
+                         "of the two")
     there = [o for _,o in pairs if o != '-' and o.exists()]
-    if there and not (overwrite or resume): raise UsageError(f"{there[0]}{f' and {len(there)-1} more are' if there[1:] else ' is'} there already; --resume keeps what is there, --overwrite replaces it")
+    if there and not (overwrite or resume):
+        raise UsageError(f"{there[0]}{f' and {len(there)-1} more are' if there[1:] else ' is'} there "
+                         f"already; --resume keeps what is there, --overwrite replaces it")
     return [p for p in pairs if overwrite or p[1] not in there], 0 if overwrite else len(there)
 
 # %% ../../nbs/04_pictures/05_folders.ipynb #49d08056
@@ -191,7 +213,8 @@ def _poisson_noise(x):
     return (a, b), f'noise {grows}, and {255*b**.5:.0f} of 255'
 
 def _even_noise(x, highest=float('inf')):
-    "The standard deviation of the noise, of 255, if it is stronger than a network knows; and what there is in words"
+    """The standard deviation of the noise, of 255, if it is stronger than a network knows;
+    and what there is in words"""
     from dl_denoise.pictures.sigma import estimate_sigma
     if min(x.shape[:2]) < 8: return None, 'too small to tell its noise'
     level = 255*estimate_sigma(x)
@@ -200,7 +223,8 @@ def _even_noise(x, highest=float('inf')):
 _DRAWING = Lock()      # matplotlib draws one figure at a time
 
 def _save_report(x, clean, sigma, poisson, path):
-    "Write the figure that shows whether it worked, where noise grows with the brightness on the scale that makes it even; its verdict"
+    """Write the figure that shows whether it worked, where noise grows with the brightness on the
+    scale that makes it even; its verdict"""
     import matplotlib.pyplot as plt
     from dl_denoise.pictures.evidence import report
     from dl_denoise.pictures.sigma import even_noise
@@ -214,7 +238,8 @@ def _save_report(x, clean, sigma, poisson, path):
 def denoise_file(
     source, out,                        # Paths, or '-'
     loaded,                             # A function that gives the denoiser of a name
-    model:str=None, sigma:float=None, strength:float=1., poisson:bool=False, quality:int=None, report:bool=False, max_megapixels:float=MEGAPIXELS, progress:bool=False
+    model:str=None, sigma:float=None, strength:float=1., poisson:bool=False, quality:int=None,
+    report:bool=False, max_megapixels:float=MEGAPIXELS, progress:bool=False
 ) -> str:                               # What was done, in a line
     "Clean one file; an error leaves no result"
     data = sys.stdin.buffer.read() if source == '-' else None
@@ -229,12 +254,19 @@ def denoise_file(
         elif sigma: _, noise = _even_noise(x)
         else: strong, noise = _even_noise(x, trained_range(dn.card)[1])
         result = denoise_picture(pic, dn, strong, strength, progress, white, poisson)
-        if out == '-': sys.__stdout__.buffer.write(encode_picture(result, fmt, quality)); sys.__stdout__.buffer.flush()
+        if out == '-':
+            sys.__stdout__.buffer.write(encode_picture(result, fmt, quality))
+            sys.__stdout__.buffer.flush()
         else:
             if report and min(pic.pixels.shape[:2]) < 16: said = 'too small for a report'
-            elif report: said = _save_report(_middle(pic, 512, white), _cleaner(dn, strong, strength), sigma, poisson, report_path(out))
-            write_picture(result, out, quality)          # last: a result that is there says that all of it is done
-    except MemoryError as e: raise DenoiseError(f"{source} does not fit into memory; cut it into parts, or clean fewer at a time (--jobs)") from e
+            elif report:
+                said = _save_report(_middle(pic, 512, white), _cleaner(dn, strong, strength), sigma,
+                                    poisson, report_path(out))
+            # last: a result that is there says that all of it is done
+            write_picture(result, out, quality)
+    except MemoryError as e:
+        raise DenoiseError(f"{source} does not fit into memory; cut it into parts, or clean fewer at a "
+                           f"time (--jobs)") from e
     except UsageError: raise
     except DenoiseError as e: raise DenoiseError(f"{source} is not cleaned: {e}") from e
     return '\n'.join([f'{source} -> {out}: {pic}, {noise}', *(f'  {o}' for o in [*pic.notes, said] if o)])
@@ -254,7 +286,9 @@ def _worked(work, do, jobs):
     def tried(p):
         try: return p, do(p), None
         except (DenoiseError, OSError) as e: return p, None, e
-        except Exception as e: return p, None, DenoiseError(f"{p[0]} is not cleaned: unexpected {type(e).__name__}: {e}; --debug shows where")
+        except Exception as e:
+            return p, None, DenoiseError(f"{p[0]} is not cleaned: unexpected {type(e).__name__}: {e}; "
+                                         f"--debug shows where")
     if jobs == 1: yield from map(tried, work); return
     pool = ThreadPoolExecutor(jobs)
     try: yield from (o.result() for o in as_completed([pool.submit(tried, p) for p in work]))
@@ -281,12 +315,20 @@ def denoise_files(
     try:
         loaded = _loader()
         do = lambda p: denoise_file(*p, loaded, progress=tty and len(work) == 1, **kwargs)
-        with contextlib.redirect_stdout(sys.stderr if tty else io.StringIO()):      # a progress bar writes even if it is not shown
-            for (i, o), line, e in progress_bar(_worked(work, do, jobs), total=len(work), display=tty and len(work) > 1, leave=False):
+        # a progress bar writes even if it is not shown
+        with contextlib.redirect_stdout(sys.stderr if tty else io.StringIO()):
+            for (i, o), line, e in progress_bar(_worked(work, do, jobs), total=len(work),
+                                                display=tty and len(work) > 1, leave=False):
                 if e is None: done += 1; say(line)
                 else: bad.append((i, e))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{done + before} of {len(pairs)} pictures are done and whole; the same command with --resume goes on") from None
-    if len(bad) == 1 == len(pairs): raise bad[0][1] if isinstance(bad[0][1], DenoiseError) else DenoiseError(_line(*bad[0])) from bad[0][1]
-    if bad: raise DenoiseError('\n  '.join([f"{len(bad)} of {len(pairs)} pictures could not be cleaned, {done + before} are done:", *(_line(*o) for o in bad)])) from bad[0][1]
+        raise KeyboardInterrupt(f"{done + before} of {len(pairs)} pictures are done and whole; the same "
+                                f"command with --resume goes on") from None
+    if len(bad) == 1 == len(pairs):
+        raise bad[0][1] if isinstance(bad[0][1],
+                                      DenoiseError) else DenoiseError(_line(*bad[0])) from bad[0][1]
+    if bad:
+        raise DenoiseError('\n  '.join([f"{len(bad)} of {len(pairs)} pictures could not be cleaned, "
+                                        f"{done + before} are done:",
+                                        *(_line(*o) for o in bad)])) from bad[0][1]
     return done

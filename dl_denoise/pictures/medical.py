@@ -13,7 +13,8 @@ from ..noise import Noise
 
 # %% ../../nbs/04_pictures/09_medical.ipynb #53587bf8
 class RicianNoise(Noise):
-    "x = |y + sigma*(n1 + i*n2)|: the absolute value of a complex measurement ([Gudbjartsson and Patz, 1995](https://doi.org/10.1002/mrm.1910340618))"
+    """x = |y + sigma*(n1 + i*n2)|: the absolute value of a complex measurement ([Gudbjartsson and
+    Patz, 1995](https://doi.org/10.1002/mrm.1910340618))"""
     affine = False
     _fields = ('sigma',)
     def __init__(self,
@@ -25,6 +26,8 @@ class RicianNoise(Noise):
         return torch.hypot(y + n[0], n[1])
     def mean(self, y):
         t = (y.double()/self.sigma)**2/4
-        i0, i1 = (torch.as_tensor(f(t.cpu().numpy()), device=y.device, dtype=t.dtype) for f in (special.i0e, special.i1e))      # each times exp(-t)
+        # each times exp(-t)
+        i0, i1 = (torch.as_tensor(f(t.cpu().numpy()), device=y.device, dtype=t.dtype)
+                  for f in (special.i0e, special.i1e))
         return (self.sigma*(torch.pi/2)**.5*((1 + 2*t)*i0 + 2*t*i1)).to(y.dtype)
     def var(self, y): return (y.double()**2 + 2*self.sigma**2 - self.mean(y.double())**2).to(y.dtype)

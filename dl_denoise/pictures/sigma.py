@@ -15,7 +15,8 @@ from .denoiser import Denoiser
 from ..ranges import as_batch
 
 # %% ../../nbs/04_pictures/06_sigma.ipynb #d5178c72
-_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])      # its answer to noise has the standard deviation 6 sigma
+# its answer to noise has the standard deviation 6 sigma
+_MASK = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]])
 
 def _flattest(c, share=.15, size=8):
     "Where a picture `[H,W]` changes least, but is not clipped"
@@ -28,10 +29,14 @@ def _flattest(c, share=.15, size=8):
 def estimate_sigma(
     x                   # A picture: tensor `[B,C,H,W]`, `[C,H,W]` or `[H,W]`, or array `[H,W]` or `[H,W,C]`; 8-bit, 16-bit or float
 ) -> float:             # Mean over images and channels, for images from 0 to 1
-    "Standard deviation of Gaussian noise, by the mask of [Immerkær, 1996](https://doi.org/10.1006/cviu.1996.0060): its median in the flattest places"
+    """Standard deviation of Gaussian noise, by the mask of [Immerkær,
+    1996](https://doi.org/10.1006/cviu.1996.0060): its median in the flattest places"""
     x = as_batch(x)
-    if min(x.shape[2:]) < 8: raise DenoiseError(f"a picture of {x.shape[3]}×{x.shape[2]} is too small to tell noise from content; expected 8×8 or more: say how strong the noise is")
-    return float(np.mean([np.median(np.abs(ndimage.convolve(c, _MASK))[_flattest(c)])/6/.6745 for c in x.flatten(0, 1).double().numpy()]))
+    if min(x.shape[2:]) < 8:
+        raise DenoiseError(f"a picture of {x.shape[3]}×{x.shape[2]} is too small to tell noise from "
+                           f"content; expected 8×8 or more: say how strong the noise is")
+    return float(np.mean([np.median(np.abs(ndimage.convolve(c, _MASK))[_flattest(c)])/6/.6745
+                          for c in x.flatten(0, 1).double().numpy()]))
 
 # %% ../../nbs/04_pictures/06_sigma.ipynb #63a11a04
 def mean_variance(
@@ -44,7 +49,9 @@ def mean_variance(
         means.append(ndimage.uniform_filter(c, 7)[3:-3, 3:-3].ravel())
         spread.append(np.abs(ndimage.convolve(c, _MASK))[3:-3, 3:-3].ravel()/6)
     m, s = np.concatenate(means), np.concatenate(spread)
-    if m.size < 50*bins: raise DenoiseError(f"{m.size} pixels are too few for {bins} classes of brightness; give a larger picture or fewer bins")
+    if m.size < 50*bins:
+        raise DenoiseError(f"{m.size} pixels are too few for {bins} classes of brightness; give a larger "
+                           f"picture or fewer bins")
     parts = np.array_split(np.argsort(m), bins)
     return np.array([m[i].mean() for i in parts]), np.array([(np.median(s[i])/.6745)**2 for i in parts])
 
@@ -53,12 +60,15 @@ _LEAST_GAIN = 1e-6      # less is more than a million photons at white: nothing 
 def estimate_poisson(
     x                   # A picture, as for `estimate_sigma`
 ) -> tuple:             # Gain a and read variance b
-    "Fit Var = a·mean + b, both at least 0, by relative errors with outliers damped; the model is that of [Foi et al., 2008](https://doi.org/10.1109/TIP.2008.2001399)"
+    """Fit Var = a·mean + b, both at least 0, by relative errors with outliers damped;
+    the model is that of [Foi et al., 2008](https://doi.org/10.1109/TIP.2008.2001399)"""
     m, v = mean_variance(x)
     m, v = m[v > 0], v[v > 0]
-    if len(m) < 2: raise DenoiseError("the picture has no noise that could be seen; its neighbouring pixels are equal")
+    if len(m) < 2:
+        raise DenoiseError("the picture has no noise that could be seen; its neighbouring pixels are equal")
     scale = np.median(v)
-    fit = optimize.least_squares(lambda p: (p[0]*m + p[1])*scale/v - 1, (.5, .5), bounds=(0, np.inf), loss='soft_l1', f_scale=.1)
+    fit = optimize.least_squares(lambda p: (p[0]*m + p[1])*scale/v - 1, (.5, .5), bounds=(0, np.inf),
+                                 loss='soft_l1', f_scale=.1)
     a, b = (fit.x*scale).tolist()
     return (a if a > _LEAST_GAIN else 0.), b
 
@@ -68,7 +78,8 @@ def anscombe(
     a:float,            # Gain
     b:float=0.          # Read variance
 ) -> Tensor:            # The same shape; its noise has variance 1, nearly
-    "The generalised transform of [Anscombe, 1948](https://doi.org/10.1093/biomet/35.3-4.246): makes the variance of Poisson–Gaussian noise even"
+    """The generalised transform of [Anscombe, 1948](https://doi.org/10.1093/biomet/35.3-4.246):
+    makes the variance of Poisson–Gaussian noise even"""
     return 2/a*(a*x + .375*a**2 + b).clamp_min(0).sqrt()
 
 # %% ../../nbs/04_pictures/06_sigma.ipynb #e173dad8
@@ -85,7 +96,8 @@ def inverse_anscombe(
     a:float,            # Gain
     b:float=0.          # Read variance
 ) -> Tensor:            # The picture
-    "The exact unbiased inverse of `anscombe`: E[f(x) | y] back to y ([Mäkitalo and Foi, 2013](https://doi.org/10.1109/TIP.2012.2202675))"
+    """The exact unbiased inverse of `anscombe`: E[f(x) | y] back to y ([Mäkitalo and Foi,
+    2013](https://doi.org/10.1109/TIP.2012.2202675))"""
     lam, e = _expected(b**.5/a)
     v = z.double().cpu().numpy()
     far = v**2/4 - .125 - b/a**2
@@ -113,6 +125,7 @@ def denoise_poisson(
 ) -> Tensor:                # Floats `[B,C,H,W]`
     "Remove Poisson–Gaussian noise with a Gaussian denoiser, through `anscombe` and its unbiased inverse"
     x = as_batch(x)
-    if a is None or b is None: a, b = (given if given is not None else found for given, found in zip((a, b), estimate_poisson(x)))
+    if a is None or b is None:
+        a, b = (given if given is not None else found for given, found in zip((a, b), estimate_poisson(x)))
     z, _, back = even_noise(x, a, b)
     return back(dn(z))

@@ -18,7 +18,8 @@ from ..models.blocks import receptive_field
 
 # %% ../../nbs/04_pictures/03_tiles.ipynb #1711c20c
 def _cuts(n, tile, halo):
-    "Along one side: (inner, outer, kept) slices: what a tile gives, what it reads, and where the first lies in the second"
+    """Along one side: (inner, outer, kept) slices: what a tile gives, what it reads, and where the
+    first lies in the second"""
     for a in range(0, n, tile):
         b, lo = min(a+tile, n), max(0, a-halo)
         yield slice(a, b), slice(lo, min(n, b+halo)), slice(a-lo, b-lo)
@@ -47,8 +48,10 @@ def reach(
     step = grid_step(model)
     for size in (129, 513):
         with torch.inference_mode(False), torch.enable_grad(): field = receptive_field(model, channels, size)
-        if field < size-step: return math.ceil((field//2 + step - 1)/step)*step      # the field may lie off centre by less than one step
-    raise DenoiseError(f"this network looks at least {field//2} pixels far, too far for tiles; give the denoiser a tile as large as the picture")
+        # the field may lie off centre by less than one step
+        if field < size-step: return math.ceil((field//2 + step - 1)/step)*step
+    raise DenoiseError(f"this network looks at least {field//2} pixels far, too far for tiles; give the "
+                       f"denoiser a tile as large as the picture")
 
 # %% ../../nbs/04_pictures/03_tiles.ipynb #2a740ad7
 def fold_bn(
@@ -59,7 +62,9 @@ def fold_bn(
     for seq in [m for m in model.modules() if isinstance(m, nn.Sequential)]:
         for i in range(len(seq)-1):
             if isinstance(seq[i], (nn.Conv2d, nn.ConvTranspose2d)) and isinstance(seq[i+1], nn.BatchNorm2d):
-                seq[i], seq[i+1] = fuse_conv_bn_eval(seq[i], seq[i+1], transpose=isinstance(seq[i], nn.ConvTranspose2d)), nn.Identity()
+                seq[i], seq[i+1] = fuse_conv_bn_eval(seq[i], seq[i+1],
+                                                     transpose=isinstance(seq[i],
+                                                                          nn.ConvTranspose2d)), nn.Identity()
     return model
 
 # %% ../../nbs/04_pictures/03_tiles.ipynb #818af119
@@ -71,10 +76,13 @@ def onnx_graph(
 ) -> bytes:                 # An ONNX file
     "A network as an ONNX graph for images of any number and size: `noisy` in, `clean` out"
     axes, file = {0: 'batch', 2: 'height', 3: 'width'}, io.BytesIO()
-    tracer = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}     # the other exporter needs more packages
+    # the other exporter needs more packages
+    tracer = {'dynamo': False} if 'dynamo' in inspect.signature(torch.onnx.export).parameters else {}
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')                      # the tracer warns of the choices that the example is made for
-        torch.onnx.export(deepcopy(model).cpu(), (torch.rand(2, channels, *size),), file, input_names=['noisy'], output_names=['clean'],
+        # the tracer warns of the choices that the example is made for
+        warnings.simplefilter('ignore')
+        torch.onnx.export(deepcopy(model).cpu(), (torch.rand(2, channels, *size),), file,
+                          input_names=['noisy'], output_names=['clean'],
                           dynamic_axes={'noisy': axes, 'clean': axes}, opset_version=opset, **tracer)
     return file.getvalue()
 
@@ -92,13 +100,19 @@ class Runner:
         half:bool=None          # Convolutions in 16 bits? By default on a GPU only
     ):
         self.channels, self.device, self.engine, self._session = channels, torch.device(device), pick(engine, ENGINES, 'engine'), None
-        if engine == 'onnxruntime' and find_spec('onnxruntime') is None: raise UsageError("the engine onnxruntime is not installed: pip install 'dl_denoise[onnx]', or choose the engine torch")
-        if engine == 'onnxruntime' and self.device.type != 'cpu': raise UsageError(f"the engine onnxruntime runs on the CPU here, not on {device}; choose the engine torch, or device='cpu'")
+        if engine == 'onnxruntime' and find_spec('onnxruntime') is None:
+            raise UsageError("the engine onnxruntime is not installed: pip install 'dl_denoise[onnx]', "
+                             "or choose the engine torch")
+        if engine == 'onnxruntime' and self.device.type != 'cpu':
+            raise UsageError(f"the engine onnxruntime runs on the CPU here, not on {device}; choose the "
+                             f"engine torch, or device='cpu'")
         self.half = self.device.type == 'cuda' if half is None else half
         self.net = fold_bn(model).to(self.device, memory_format=torch.channels_last)
 
     def _torch(self, x):
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.float16 if self.device.type == 'cuda' else torch.bfloat16, enabled=self.half):
+        with torch.inference_mode(), torch.autocast(self.device.type,
+                                                    torch.float16 if self.device.type == 'cuda'
+                                                    else torch.bfloat16, enabled=self.half):
             return self.net(x.to(self.device, memory_format=torch.channels_last)).float().cpu().contiguous()
 
     def __call__(self, x:Tensor, pixels:int=None) -> Tensor:
@@ -112,10 +126,12 @@ def _open(runner):
     import onnxruntime as ort
     o = ort.SessionOptions()
     o.intra_op_num_threads, o.log_severity_level, o.enable_mem_pattern = torch.get_num_threads(), 3, False
-    session = ort.InferenceSession(onnx_graph(runner.net, runner.channels), o, providers=['CPUExecutionProvider'])
+    session = ort.InferenceSession(onnx_graph(runner.net, runner.channels), o,
+                                   providers=['CPUExecutionProvider'])
     x = torch.rand(1, runner.channels, 45, 54, generator=torch.Generator().manual_seed(0))
     gap = (torch.from_numpy(session.run(None, {'noisy': x.numpy()})[0]) - runner._torch(x)).abs().max().item()
-    if not gap < 1e-4: raise DenoiseError(f"onnxruntime's result differs from torch's by {gap:.2g}; choose the engine torch")
+    if not gap < 1e-4:
+        raise DenoiseError(f"onnxruntime's result differs from torch's by {gap:.2g}; choose the engine torch")
     return session
 
 @patch
