@@ -34,7 +34,9 @@ def _bilateral(x, sigma_color=.5, sigma_spatial=1.):
     total, norm = 0, 0
     for i,j in product(range(2*r+1), repeat=2):
         q = padded[..., i:i+H, j:j+W]
-        w = np.exp(-((i-r)**2 + (j-r)**2)/(2*sigma_spatial**2) - ((q-x)**2).mean(1, keepdims=True)/(2*sigma_color**2))
+        near = ((i-r)**2 + (j-r)**2)/(2*sigma_spatial**2)
+        alike = ((q-x)**2).mean(1, keepdims=True)/(2*sigma_color**2)
+        w = np.exp(-near - alike)
         total, norm = total + w*q, norm + w
     return total/norm
 
@@ -65,7 +67,8 @@ def _checked(name, key, value, default):
     whole, odd = isinstance(default, int), key in ('size', 'patch')
     ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float('inf')
     if not ok or (whole and value != int(value)) or (odd and value % 2 != 1):
-        what = 'an odd whole number' if odd else 'a whole number of at least 1' if whole else 'a number above 0'
+        what = 'a whole number of at least 1' if whole else 'a number above 0'
+        if odd: what = 'an odd whole number'
         raise UsageError(f"{key} of the {name} filter must be {what}, got {value!r}; the default is "
                          f"{default}")
     return int(value) if whole else float(value)
@@ -75,7 +78,7 @@ class Filter:
     units of the range [0, 1]"""
     def __init__(self,
         name:str,       # One of `CLASSICAL`
-        **params        # mean, median: size; gaussian: sigma; bilateral: sigma_color, sigma_spatial; nlm: h, patch, distance; tv: weight; wavelet: sigma, levels
+        **params        # Its parameters, by the names that `filter_grid` shows
     ):
         self.name = pick(name, CLASSICAL, 'filter')
         known = {k: p.default for k,p in list(inspect.signature(_FILTERS[name]).parameters.items())[1:]}

@@ -191,7 +191,8 @@ def bar(
 # %% ../nbs/06_ledger/03_core.ipynb #fa8999d4
 WEIGHTS = Path(str(files('dl_denoise')))/'weights'
 
-_BSDS = 'from the Berkeley Segmentation Data Set (BSDS500) of 2011, by Arbeláez and others; for research and education'
+_BSDS = ('from the Berkeley Segmentation Data Set (BSDS500) of 2011, by Arbeláez and others; '
+         'for research and education')
 DATA_TERMS = {      # of what the packaged denoisers were trained on
     'mnist': 'MNIST database of handwritten digits, by LeCun, Cortes and Burges; usually stated as CC '
              'BY-SA 3.0',

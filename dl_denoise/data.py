@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TARGETS', 'Splits', 'digits', 'data_folders', 'at_hand', 'read_idx', 'mnist', 'fashion_mnist', 'kmnist',
            'sample_data', 'load_image', 'image_files', 'pictures', 'tiles', 'image_folder', 'dataset', 'NoisyDL',
-           'denoise_dls']
+           'GivenDL', 'NoisyDLs', 'denoise_dls']
 
 # %% ../nbs/01_measure/02_data.ipynb #a2a34300
 import gzip, os, struct
@@ -16,24 +16,32 @@ import torch.nn.functional as F
 from torch import Tensor
 from fastcore.basics import patch
 from fastai.data.core import TfmdDL, DataLoaders
-from .core import DenoiseError, UsageError, DIGIT_SETS, PICTURE_SETS, data_source, download, file_hash, pick
+from .core import (DIGIT_SETS, PICTURE_SETS, DenoiseError, UsageError, data_source, download,
+                             file_hash, pick)
 from .noise import Noise
 from .plot import show_rows
+from .ranges import as_batch, to_unit, white_of
 
 # %% ../nbs/01_measure/02_data.ipynb #947b1d06
 @dataclass
 class Splits:
-    "Clean images in three parts, each uint8 `[N,C,H,W]`"
+    "Clean images in three parts, each `[N,C,H,W]`: uint8, or floats from 0 to 1"
     name:str        # Name of the data set
     train:Tensor    # To learn from
     valid:Tensor    # To choose with
     test:Tensor     # To report on
 
+    def __post_init__(self):
+        for images in (self.train, self.valid, self.test):
+            inside = images.is_floating_point() and (not len(images) or 0 <= images.min() <= images.max() <= 1)
+            if images.dtype == torch.uint8 or inside: continue
+            raise DenoiseError(f"clean images are uint8, or floats from 0 to 1, got {images.dtype} from "
+                               f"{images.min():g} to {images.max():g}; divide them by the value of white")
+
     def __repr__(self):
-        n, shape = '/'.join(f'{len(o):,}'
-                            for o in (self.train, self.valid,
-                                      self.test)), '×'.join(map(str, self.test.shape[1:]))
-        return f'{self.name}: {n} images {shape} (train/valid/test)'
+        numbers = '/'.join(f'{len(o):,}' for o in (self.train, self.valid, self.test))
+        shape = '×'.join(map(str, self.test.shape[1:]))
+        return f'{self.name}: {numbers} images {shape} (train/valid/test)'
 
     def subset(self, train:int=None, valid:int=None, test:int=None):
         "The first so many images of each part; None keeps all"
@@ -66,7 +74,8 @@ _IDX_FILES = ('train-images-idx3-ubyte.gz', 't10k-images-idx3-ubyte.gz')
 def data_folders():
     "Where data is looked for: `DL_DENOISE_DATA` if it is set, then the cache"
     cache = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()/'dl_denoise'
-    return [Path(o).expanduser() for o in [os.environ.get('DL_DENOISE_DATA')] if o] + [cache]
+    named = os.environ.get('DL_DENOISE_DATA')
+    return [Path(named).expanduser(), cache] if named else [cache]
 
 def at_hand(
     name:str        # A data set's name
@@ -180,8 +189,8 @@ def pictures(
 # %% ../nbs/01_measure/02_data.ipynb #667003e1
 def tiles(img, size):
     "Non-overlapping squares of one picture"
-    C = img.shape[0]
-    return img.unfold(1, size, size).unfold(2, size, size).permute(1, 2, 0, 3, 4).reshape(-1, C, size, size)
+    squares = img.unfold(1, size, size).unfold(2, size, size)      # [C, rows, columns, size, size]
+    return squares.permute(1, 2, 0, 3, 4).flatten(0, 1)
 
 def image_folder(
     source,             # A folder, or one of `PICTURE_SETS`
@@ -217,9 +226,9 @@ def dataset(
 TARGETS = ('clean', 'noisy')
 
 class NoisyDL(TfmdDL):
-    "A fastai loader over uint8 images that live on the device; whole batches by index, noise drawn for each"
+    "A fastai loader over images that live on the device; whole batches by index, noise drawn for each"
     def __init__(self,
-        dataset:Tensor,           # Clean images, uint8 `[N,C,H,W]`
+        dataset:Tensor,           # Clean images `[N,C,H,W]`, uint8 or floats from 0 to 1
         noise:Noise=None,         # The noise model
         target='clean',           # 'clean', 'noisy' for a second noisy copy, or the noise model of that copy
         bs:int=128,               # Images in a batch
@@ -241,7 +250,8 @@ class NoisyDL(TfmdDL):
     def do_item(self, i): return i
 
     def clean(self, idxs):
-        return self.images[torch.as_tensor(idxs, device=self.images.device)].float().div_(255)
+        images = self.images[torch.as_tensor(idxs, device=self.images.device)]
+        return images.float()/white_of(images)
 
     def do_batch(self, idxs):
         y = self.clean(idxs)
@@ -258,9 +268,11 @@ def new(self:NoisyDL, dataset=None, cls=None, **kwargs):
     return (cls or type(self))(self.images if dataset is None else dataset, **{**now, **kwargs})
 
 @patch
-def show_batch(self:NoisyDL, b=None, max_n=8, **kwargs):
-    "Noisy images above their targets"
-    x, y = b or self.one_batch()
+def show_batch(self:NoisyDL, b=None, max_n=8, unique=False, figsize=None, **kwargs):
+    "Noisy images above their targets; with `unique` one image under many draws of the noise"
+    if b is None: b = self.do_batch([0]*max_n) if unique else self.one_batch()
+    x, y = b
+    if figsize: kwargs['size'] = figsize[0]/min(max_n, len(x))
     return show_rows([[(o, None) for o in x[:max_n]], [(o, None) for o in y[:max_n]]],
                      row_titles=['noisy', f'target: {self.target}'], **kwargs)
 
@@ -268,21 +280,46 @@ def show_batch(self:NoisyDL, b=None, max_n=8, **kwargs):
 def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
     "Noisy images, results with their MSE, targets, and the error"
     x, y = b
-    n = range(min(max_n, len(x)))
-    return show_rows([[(x[i], None) for i in n], [(out[i], f'{(out[i]-y[i]).pow(2).mean():.4f}') for i in n],
-                      [(y[i], None) for i in n], [(out[i]-y[i], None) for i in n]],
+    x, y, error = x[:max_n], y[:max_n], (out - y)[:max_n]
+    results = [(o, f'{e.pow(2).mean():.4f}') for o, e in zip(out, error)]
+    plain = lambda images: [(o, None) for o in images]
+    return show_rows([plain(x), results, plain(y), plain(error)],
                      row_titles=['noisy', 'result (MSE)', 'target', 'error'], signed_rows=[3], **kwargs)
+
+# %% ../nbs/01_measure/02_data.ipynb #3d510d5e
+class GivenDL(NoisyDL):
+    "A loader over noisy images as they are, without targets"
+    def do_batch(self, idxs): return (self.clean(idxs),)
+
+class NoisyDLs(DataLoaders):
+    "fastai `DataLoaders` of noisy images"
+    @property
+    def test(self): return self.loaders[2]
+
+    def test_dl(self,
+        images,         # Noisy images: a batch, or a list of images of one size; as for `ranges.as_batch`
+        bs:int=None,    # Images in a batch
+        **kwargs        # Ignored: what fastai says of labels and types
+    ) -> GivenDL:
+        "A loader over noisy images of your own, as they are"
+        if isinstance(images, (list, tuple)): images = torch.cat([as_batch(o) for o in images])
+        return GivenDL(as_batch(images), bs=bs or self.valid.bs, device=self.device)
+
+    def new_empty(self):
+        "The same without images, as `learn.export` saves it"
+        return type(self)(*[dl.new(dl.images[:0]) for dl in self.loaders], device=self.device)
 
 # %% ../nbs/01_measure/02_data.ipynb #7234c1f8
 def denoise_dls(
     data:Splits,            # Clean images
     noise:Noise,            # The noise model
-    target='clean',         # 'clean'; for Noise2Noise 'noisy', or the noise model of the targets if it is another
+    target='clean',         # 'clean'; for Noise2Noise 'noisy', or another noise model for the targets
     bs:int=128,             # Images in a training batch
     seed:int=42,            # Seed of the validation noise; the test noise has the next
     device=None             # By default the GPU if there is one
-) -> DataLoaders:           # Training, validation and test loaders; the last two always compare with the clean image
-    "fastai DataLoaders of noisy images and targets, on the device, noise drawn fresh in training"
+) -> NoisyDLs:              # Training, validation and test loaders
+    """fastai DataLoaders of noisy images and targets, on the device, noise drawn fresh in training;
+    validation and test always compare with the clean image"""
     for part in ('train', 'valid', 'test'):
         if not len(getattr(data, part)):
             raise DenoiseError(f"the {part} part of {data.name} is empty; use more images")
@@ -290,4 +327,4 @@ def denoise_dls(
     train = NoisyDL(data.train, noise, target, bs, shuffle=True, device=device)
     valid, test = (NoisyDL(o, noise, 'clean', max(bs, 256), seed=seed+i, device=device)
                    for i,o in enumerate((data.valid, data.test)))
-    return DataLoaders(train, valid, test, device=device)
+    return NoisyDLs(train, valid, test, device=device)

@@ -49,7 +49,8 @@ def surroundings(
     return dict(device=name, versions=dict(python=platform.python_version(), **versions), commit=_commit())
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #131b020b
-_ARTICLE = 'the article: MNIST, Gaussian noise, 50,000 training pairs, 10,000 test images, 10 epochs, batch 128'
+_ARTICLE = ('the article: MNIST, Gaussian noise, 50,000 training pairs, 10,000 test images, '
+            '10 epochs, batch 128')
 PUBLISHED = {('demo1', 'cnn'): .01171, ('demo1', 'cae'): .00991, ('demo1', 'dncnn'): .00943,
              ('demo1', 'win5rb'): .00873,
              ('demo2', 'win5rb-n2n-clipped'): .0425}

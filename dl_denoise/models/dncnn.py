@@ -19,8 +19,8 @@ class DnCNN(nn.Module):
         width:int=64,            # Channels between them
         batch_norm:bool=True,    # Batch normalisation in the middle layers?
         residual:bool=True,      # Predict the noise and subtract it? Else predict the image
-        dilations:tuple=None,    # Of each convolution, instead of `depth`: (1,2,3,4,3,2,1) makes an IRCNN ([Zhang et al., 2017b](https://arxiv.org/abs/1704.03264))
-        identity:bool=False      # Start with zeros in the last convolution: with the residual, as a network that returns its input
+        dilations:tuple=None,    # Of each convolution, instead of `depth`; (1,2,3,4,3,2,1) makes an IRCNN
+        identity:bool=False      # Start as a network that returns its input: zeros in the last convolution
     ):
         super().__init__()
         self.residual = residual

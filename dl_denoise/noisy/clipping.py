@@ -24,7 +24,9 @@ def mean_slope(
     y:Tensor            # Clean images
 ) -> float:
     "Slope of the straight line through g(y) that fits the pixels of `y` best, in the sense of least squares"
-    return (torch.cov(torch.stack([y.flatten(), noise.mean(y).flatten()]).double())[0]*torch.tensor([0, 1.]))[1].item()/y.double().var().item()
+    pair = torch.stack([y.flatten(), noise.mean(y).flatten()]).double()
+    cov = torch.cov(pair)
+    return (cov[0, 1]/cov[0, 0]).item()
 
 def predict_n2n(
     noise:Noise,        # The noise of the targets

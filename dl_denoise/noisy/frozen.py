@@ -40,7 +40,8 @@ class Leak:
 
     def __repr__(self):
         verdict = 'it has learnt this noise' if self.leaks else 'no sign that it has learnt this noise'
-        return f'{self.own:.2f} dB on its own noise, {self.fresh:.2f} dB on fresh noise: a gap of {self.gap:.2f} ± {self.error:.2f} dB; {verdict}'
+        return (f'{self.own:.2f} dB on its own noise, {self.fresh:.2f} dB on fresh noise: '
+                f'a gap of {self.gap:.2f} ± {self.error:.2f} dB; {verdict}')
 
 # %% ../../nbs/03_noisy/05_frozen.ipynb #51a7e5be
 def _other_noise(noisy, clean, noise, generator):
@@ -71,9 +72,9 @@ def _psnrs(denoise, x, clean):
 # %% ../../nbs/03_noisy/05_frozen.ipynb #1decc46f
 def noise_leak(
     denoise,                # Takes and returns `[B,C,H,W]`: a `Denoiser`, a network, any function
-    noisy:Tensor,           # Noisy images `[B,C,H,W]`, as the denoiser met them in training or in its published test
+    noisy:Tensor,           # Noisy images `[B,C,H,W]`, as in training or in the published test
     clean:Tensor,           # The same images, clean
-    noise:Noise=None,       # Draws fresh noise; by default the given noise is turned by 180 degrees and handed to the next image
+    noise:Noise=None,       # Draws fresh noise; by default the given one, turned round, goes to the next image
     tolerance:float=.1,     # A gap up to here, in dB, is no leak
     generator:torch.Generator=None     # For the fresh noise, on the images' device
 ) -> Leak:                  # Prints as one line with the verdict

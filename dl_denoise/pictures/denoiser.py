@@ -70,7 +70,7 @@ def restore(self:Denoiser, x, strength, progress, white):
 
 @singledispatch
 def denoise_any(
-    x,                      # Tensor or array; other kinds of images are registered by the modules that know them
+    x,                      # Tensor or array; the modules that know other kinds register them
     dn:Denoiser,
     strength:float, progress:bool, white:float      # As for `Denoiser`
 ):                          # The denoised image, of the same kind
@@ -115,7 +115,7 @@ def save_denoiser(
     return path
 
 def load_denoiser(
-    name:str,             # A packaged denoiser; `list(cards())` tells which there are. Or the file of your own: NAME.json or NAME.safetensors
+    name:str,             # A packaged denoiser, one of `cards()`; or your own file NAME.json or NAME.safetensors
     device=None,          # By default the GPU if there is one
     folder=WEIGHTS,       # Where packaged weights and cards lie
     **kwargs              # engine, tile, half: as for `Denoiser`

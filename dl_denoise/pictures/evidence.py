@@ -71,7 +71,8 @@ def verdict(
     if e['sigma'] < 2/255: return 'there was hardly any noise to remove: keep the original'
     if e['left'] > .4*e['sigma']:
         if e['neighbour'] > .12:
-            return 'the noise is coarse, neighbouring pixels share it: the network was not made for it (a processed or compressed picture?)'
+            return ('the noise is coarse, neighbouring pixels share it: the network was not made for it '
+                    '(a processed or compressed picture?)')
         return 'noise is left in the result: use more strength, or a network that knows this noise'
     if e['detail'] > .1: return 'the residual still contains edges: you are losing detail; use less strength'
     if abs(e['mean']) > max(.1*e['spread'], 1/255):
@@ -87,7 +88,7 @@ def sure(
     eps:float=1e-2,         # Size of a shake, in sigma
     seed:int=0,             # Of the shakes
     where:Tensor=None       # Pixels to average over, as booleans; by default all
-) -> tuple:                 # Estimate of the mean squared error, and its standard error (pixels taken as independent)
+) -> tuple:                 # The mean squared error, estimated, and its standard error (pixels independent)
     """Stein's unbiased estimate of the error ([Stein, 1981](https://doi.org/10.1214/aos/1176345632)),
     its divergence by Monte Carlo ([Ramani et al., 2008](https://doi.org/10.1109/TIP.2008.2001404))"""
     number(sigma, 'sigma', 1e-6, 5); number(probes, 'probes', 1)

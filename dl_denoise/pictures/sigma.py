@@ -27,7 +27,7 @@ def _flattest(c, share=.15, size=8):
     return whole & (slope <= np.quantile(slope[whole], share))
 
 def estimate_sigma(
-    x                   # A picture: tensor `[B,C,H,W]`, `[C,H,W]` or `[H,W]`, or array `[H,W]` or `[H,W,C]`; 8-bit, 16-bit or float
+    x                   # A picture, tensor or array, as for `as_batch`
 ) -> float:             # Mean over images and channels, for images from 0 to 1
     """Standard deviation of Gaussian noise, by the mask of [Immerkær,
     1996](https://doi.org/10.1006/cviu.1996.0060): its median in the flattest places"""
@@ -109,8 +109,9 @@ def even_noise(
     a:float,                # Gain
     b:float,                # Read variance
     highest:float=50/255    # The strongest noise that a network is to meet
-) -> tuple:                 # The picture `[B,C,H,W]` by `anscombe`, in a range from 0 to 1 or less; the standard deviation of its noise; and the way back
-    "A picture whose noise is as strong in the dark as in bright places"
+) -> tuple:                 # The picture `[B,C,H,W]`, the standard deviation of its noise, and the way back
+    """A picture whose noise is as strong in the dark as in bright places, by `anscombe`,
+    in a range from 0 to 1 or less"""
     x = as_batch(x)
     if a < _LEAST_GAIN: return x, b**.5, lambda z: z
     low, high = anscombe(torch.tensor([0., max(1., x.max().item())]), a, b).tolist()
