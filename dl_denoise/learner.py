@@ -10,6 +10,7 @@ __all__ = ['DenoiseLearner', 'FloatPrediction', 'StopOnNaN', 'denoise_learner', 
 import io, math, time
 from pathlib import Path
 import numpy as np, torch
+from PIL import Image
 from torch import nn
 from fastai.basics import Learner, Callback, L, set_seed
 from fastai.callback.channelslast import ChannelsLast
@@ -18,10 +19,10 @@ from fastai.callback.schedule import *
 from fastai.callback.tracker import SaveModelCallback
 from fastai.optimizer import Adam
 from .core import PRECISIONS, SCHEDULES, DenoiseError, UsageError, atomic, is_watched, pick
+from .data import load_image
 from .ledger import surroundings
 from .metrics import psnr
 from .models.blocks import n_params
-from .ranges import as_batch
 
 # %% ../nbs/02_clean/01_learner.ipynb #952f3e91
 class DenoiseLearner(Learner):
@@ -50,6 +51,20 @@ class DenoiseLearner(Learner):
         self.precision = 'fp32'
         return super().to_fp16(**kwargs)
 
+    def predict(self,
+        image,          # Tensor, array, Pillow picture, or the path of a picture
+        **kwargs        # Ignored: what fastai says of types
+    ):                  # The denoised image, floats `[C,H,W]`
+        "Denoise one noisy image as it is"
+        if isinstance(image, (str, Path)): image = load_image(image, self.dls.train.images.shape[-3])
+        if isinstance(image, Image.Image): image = np.asarray(image)
+        with self.no_bar(): return self.get_preds(dl=self.dls.test_dl(image))[0][0]
+
+    def tta(self, *args, **kwargs):
+        "Test-time augmentation: not fastai's, which turns labels"
+        raise UsageError("a denoiser's eight ways to turn and flip an image are averaged by "
+                         "eight_ways(learn.model, images) of dl_denoise.pictures.evidence")
+
 class FloatPrediction(Callback):
     "Whatever the network computes in, the loss gets float32"
     order = 11
@@ -59,8 +74,7 @@ class StopOnNaN(Callback):
     "A loss that is not a number ends training at once, with advice"
     order = -5
     def after_loss(self):
-        loss = self.loss.item()
-        if not self.training or math.isfinite(loss): return
+        if not self.training or math.isfinite(loss := self.loss.item()): return
         rate = self.opt.hypers[-1]['lr']
         raise DenoiseError(f"the loss became {loss} in epoch {self.epoch}, batch {self.iter}; "
                            f"lower the learning rate (now {rate:.2g}) or look for NaN in the images")

@@ -39,17 +39,19 @@ def predict_n2n(
 
 # %% ../../nbs/03_noisy/03_clipping.ipynb #7960e2b5
 class CensoredLoss(nn.Module):
-    """Negative log-likelihood of targets clip(y + sigma·n, 0, 1) ([Tobin,
-    1958](https://doi.org/10.2307/1907382)), in units in which its middle part is the squared error"""
+    """Negative log-likelihood of targets clip(y + sigma·n, 0, 1), in units in which its middle part
+    is the squared error ([Tobin, 1958](https://doi.org/10.2307/1907382))"""
     def __init__(self,
-        sigma:float     # Standard deviation of the noise before the clip
+        sigma:float,            # Standard deviation of the noise before the clip
+        reduction:str='mean'    # Or 'none', as for torch's losses
     ):
         super().__init__()
-        self.sigma = sigma
+        self.sigma, self.reduction = sigma, reduction
 
     def forward(self, pred, target):
         s, log_Phi = self.sigma, torch.special.log_ndtr
         below, above = -2*s*s*log_Phi(-pred/s), -2*s*s*log_Phi((pred-1)/s)
-        return torch.where(target <= 0, below, torch.where(target >= 1, above, (pred-target)**2)).mean()
+        each = torch.where(target <= 0, below, torch.where(target >= 1, above, (pred-target)**2))
+        return each.mean() if self.reduction == 'mean' else each
 
     def __repr__(self): return f'CensoredLoss({self.sigma})'

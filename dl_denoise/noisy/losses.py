@@ -15,18 +15,22 @@ class AnnealedL0(nn.Module):
     """(|prediction - target| + eps)^gamma; with gamma from 2 to 0 in training it ends at the mode of
     the targets ([Lehtinen et al., 2018](https://arxiv.org/abs/1803.04189), section 3.4)"""
     def __init__(self,
-        gamma:float=2.,     # The exponent; `Anneal` lowers it in training
-        eps:float=.02       # A miss below this counts as a hit; the paper has 1e-8
+        gamma:float=2.,         # The exponent; `Anneal` lowers it in training
+        eps:float=.02,          # A miss below this counts as a hit; the paper has 1e-8
+        reduction:str='mean'    # Or 'none', as for torch's losses
     ):
         super().__init__()
-        self.gamma, self.eps = gamma, eps
-    def forward(self, pred, target): return ((pred-target).abs() + self.eps).pow(self.gamma).mean()
+        self.gamma, self.eps, self.reduction = gamma, eps, reduction
+    def forward(self, pred, target):
+        each = ((pred-target).abs() + self.eps).pow(self.gamma)
+        return each.mean() if self.reduction == 'mean' else each
     def __repr__(self): return f'AnnealedL0(eps={self.eps:g})'
 
 class Anneal(Callback):
-    "Lower the exponent of `AnnealedL0` from 2 to 0 while training goes on"
+    """Lower the exponent of `AnnealedL0` from 2 to 0 while training goes on; validation keeps the 2,
+    so that the losses of two epochs can be compared"""
     def before_batch(self):
-        if self.training: self.learn.loss_func.gamma = 2*(1-self.pct_train)
+        self.learn.loss_func.gamma = 2*(1-self.pct_train) if self.training else 2
 
 # %% ../../nbs/03_noisy/04_losses.ipynb #05c8efe0
 LOSSES = dict(l2=nn.MSELoss, l1=nn.L1Loss, l0=AnnealedL0)
