@@ -18,7 +18,8 @@ def away(target):
     path, *anchor = target.split('#')
     page = re.fullmatch(r'nbs/(.*/)?(?:\d+_)?(\w+)\.ipynb', path)
     kind = 'raw' if re.search(r'\.(png|jpe?g|gif|svg)$', path) else 'blob'
-    path = f"{site}/{page[1] or ''}{page[2]}.html" if page else f"{cfg['git_url']}/{kind}/{cfg['branch']}/{path}"
+    path = f"{cfg['git_url']}/{kind}/{cfg['branch']}/{path}"
+    if page: path = f"{site}/{page[1] or ''}{page[2]}.html"
     return '#'.join([path, *anchor])
 
 def readme(text):

@@ -53,7 +53,9 @@ def slider(port, model, seconds):
             box.set_checked(box.get_attribute('data-name') == model)
         while page.get_attribute('#results', 'aria-busy') == 'true': time.sleep(.05)
         shown, frames, took = page.evaluate('''async seconds => {
-            const s = document.getElementById('strength'), count = () => Number(document.body.dataset.updates), before = count(), start = performance.now();
+            const s = document.getElementById('strength');
+            const count = () => Number(document.body.dataset.updates);
+            const before = count(), start = performance.now();
             let frames = 0, t = start;
             while (t - start < seconds*1000) {
                 s.value = .5 + .4*Math.sin((t - start)/300);
@@ -76,7 +78,9 @@ def main(
     "Load the app on this machine, which should be idle, and report the median and the 99th percentile"
     run, port = start(threads)
     try:
-        body = json.dumps(dict(image=base64.b64encode(np.random.default_rng(0).random((28, 28), dtype=np.float32).tobytes()).decode(), width=28, height=28, models=[model]))
+        image = np.random.default_rng(0).random((28, 28), dtype=np.float32)
+        body = json.dumps(dict(image=base64.b64encode(image.tobytes()).decode(), width=28, height=28,
+                               models=[model]))
         load(port, 1, 2, 50, body)
         print(f'{model}, one image of 28×28 for each request; load of the machine before: '
               f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else model)

@@ -25,6 +25,7 @@ from .pictures.denoiser import *
 from .pictures.sigma import *
 from .pictures.evidence import *
 from .pictures.files import *
+from .pictures.cleaning import *
 from .pictures.folders import *
 from .experiments.demo1 import *
 from .experiments.photographs import *

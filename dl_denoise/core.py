@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['TITLES', 'MODELS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'PRECISIONS', 'SCHEDULES',
            'WEIGHTS', 'DATA_TERMS', 'DenoiseError', 'UsageError', 'pick', 'number', 'whole', 'data_source', 'atomic',
-           'save_json', 'file_hash', 'download', 'is_watched', 'bar', 'cards', 'find_card', 'is_file_name',
+           'strays', 'save_json', 'file_hash', 'download', 'is_watched', 'bar', 'cards', 'find_card', 'is_file_name',
            'training_of']
 
 # %% ../nbs/06_ledger/03_core.ipynb #8ed6dd61
-import difflib, errno, hashlib, json, math, os, shutil, sys, tempfile, urllib.error, urllib.request
+import difflib, errno, glob, hashlib, json, math, os, shutil, sys, tempfile, urllib.error, urllib.request
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -88,7 +88,7 @@ def atomic(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     encoding = None if 'b' in mode else 'utf8'
-    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+    fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.{os.getpid()}.')
     try:
         with os.fdopen(fd, mode, encoding=encoding) as f: yield f
         umask = os.umask(0)
@@ -103,6 +103,22 @@ def atomic(
         raise
 
 # %% ../nbs/06_ledger/03_core.ipynb #6f8f004c
+def strays(
+    path        # A file that `atomic` writes
+) -> list:      # Paths
+    "Half-written files beside `path` whose process is no more: it was killed"
+    path = Path(path)
+    found = path.parent.glob(f'.{glob.escape(path.name)}.*.' + '?'*8)
+    return [p for p in found if not _is_running(p.name.split('.')[-2])]
+
+def _is_running(pid):
+    "Is there a process of this number? Where nobody can tell, yes"
+    if not pid.isdigit() or os.name == 'nt': return True
+    try: os.kill(int(pid), 0)
+    except ProcessLookupError: return False
+    except OSError: return True
+    return True
+
 def save_json(
     obj,         # Anything that `json` can write
     path         # The file

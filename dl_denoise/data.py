@@ -33,8 +33,8 @@ class Splits:
 
     def __post_init__(self):
         for images in (self.train, self.valid, self.test):
-            inside = images.is_floating_point() and (not len(images) or 0 <= images.min() <= images.max() <= 1)
-            if images.dtype == torch.uint8 or inside: continue
+            if images.dtype == torch.uint8 or not len(images): continue
+            if images.is_floating_point() and 0 <= images.min() <= images.max() <= 1: continue
             raise DenoiseError(f"clean images are uint8, or floats from 0 to 1, got {images.dtype} from "
                                f"{images.min():g} to {images.max():g}; divide them by the value of white")
 

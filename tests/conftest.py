@@ -83,7 +83,10 @@ def node_modules():
         folder = CACHE/'-'.join(['npm', *packages])
         if not (folder/'node_modules').is_dir():
             folder.mkdir(parents=True, exist_ok=True)
-            done = subprocess.run(['npm', 'install', '--no-audit', '--no-fund', '--prefix', folder, *packages], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+            install = ['npm', 'install', '--no-audit', '--no-fund', '--prefix', folder, *packages]
+            done = subprocess.run(install, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True,
+                                  text=True,
+                                  timeout=600)
             if done.returncode:
                 shutil.rmtree(folder)
                 lacking(f'npm could not install {", ".join(packages)}: {done.stderr[-500:]}')

@@ -303,7 +303,8 @@ def test_hang_up(server):
     "Clients that leave: in the middle of sending, and before the answer"
     large = json.dumps(dict(image=pack(np.zeros((100, 100))), width=100, height=100,
                             models=['cnn-mnist', 'win5rb-mnist'])).encode()
-    head = b'POST /api/denoise HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n' % len(large)
+    head = (b'POST /api/denoise HTTP/1.1\r\nContent-Type: application/json\r\n'
+            b'Content-Length: %d\r\n\r\n' % len(large))
     for data in (head, head + large[:1000], head + large, head + large): raw(server, data, hang_up=True)
     deadline = time.monotonic() + 60
     while ask(server, 'GET', '/healthz')[2]['waiting'] and time.monotonic() < deadline: time.sleep(.2)

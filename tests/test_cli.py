@@ -1,6 +1,7 @@
 "The command line as a user meets it: a process, its exit code, and what it prints."
 import json, os, signal, subprocess, sys, time
 import pytest
+from dl_denoise.ledger import load_records
 
 # what the installed script does
 COMMAND = [sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())']
@@ -46,7 +47,8 @@ def test_interrupted_and_resumed(tmp_path):
     args = ['demo1', '--models', 'cnn', '--images', '400', '--epochs', '8', '--out', 'out']
     p = subprocess.Popen([*COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                          text=True,
-                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))      # some parents ignore it
+                         # some parents ignore it
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     checkpoint, end = tmp_path/'out/checkpoints/cnn.pth', time.time()+200
     while not checkpoint.exists() and p.poll() is None and time.time() < end: time.sleep(.05)
     p.send_signal(signal.SIGINT)
@@ -60,7 +62,7 @@ def test_interrupted_and_resumed(tmp_path):
     assert 'CNN' in r.stdout and 'median' in r.stdout
     for f in ('digits.png', 'histograms.png', 'worst.png', 'weights/cnn-digits.safetensors'):
         assert (tmp_path/'out'/f).stat().st_size > 1000
-    records = [json.loads(p.read_text()) for p in (tmp_path/'out/results').glob('*.json')]
+    records = load_records(folder=tmp_path/'out'/'results')
     assert {r['model'] for r in records} >= {'noisy', 'median', 'cnn'}
     # a checkpoint of another training
     r = run(*args[:-4], '--epochs', '7', '--out', 'out', '--resume', cwd=tmp_path)
@@ -75,8 +77,7 @@ def test_demo2(tmp_path):
     assert 'CNN, clean targets' in r.stdout and 'CNN, noisy targets, unbiased output' in r.stdout
     for f in ('digits.png', 'histograms.png', 'weights/cnn-n2n-clipped-digits.safetensors'):
         assert (tmp_path/'out'/f).stat().st_size > 1000
-    records = {r.get('variant'): r for r in (json.loads(p.read_text())
-                                             for p in (tmp_path/'out/results').glob('*.json'))}
+    records = {r.get('variant'): r for r in load_records(folder=tmp_path/'out'/'results')}
     assert {*records} == {None, 'supervised', 'n2n-clipped', 'n2n-unbiased'}
     assert records['n2n-clipped']['target'] == 'noisy'
     from dl_denoise.pictures.denoiser import load_denoiser

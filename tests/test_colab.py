@@ -27,7 +27,8 @@ def runs(environment, tmp_path_factory):
     kernels, patch = tmp_path_factory.mktemp('jupyter'), pytest.MonkeyPatch()
     spec = kernels/'kernels'/'as-on-colab'/'kernel.json'
     spec.parent.mkdir(parents=True)
-    spec.write_text(json.dumps(dict(argv=[str(environment('newest')), '-m', 'ipykernel_launcher', '-f', '{connection_file}'], display_name='as on Colab', language='python')))
+    argv = [str(environment('newest')), '-m', 'ipykernel_launcher', '-f', '{connection_file}']
+    spec.write_text(json.dumps(dict(argv=argv, display_name='as on Colab', language='python')))
     patch.setenv('JUPYTER_PATH', str(kernels))
     patch.setenv('OMP_NUM_THREADS', '1')
     patch.delenv('PYTHONPATH', raising=False)

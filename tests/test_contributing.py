@@ -71,18 +71,22 @@ pages, tests, commands = json.load(open(sys.argv[1]))
 import dl_denoise
 assert Path(dl_denoise.__file__).is_relative_to(Path.cwd())
 from execnb.shell import CaptureShell
-for p in pages: CaptureShell(p).execute(p, p, exc_stop=True)              # a new page runs, and its outputs are stored
-for p, cells in tests.items():                                            # new cells of an old page: beside its module and its imports
+# a new page runs, and its outputs are stored
+for p in pages: CaptureShell(p).execute(p, p, exc_stop=True)
+# new cells of an old page: beside its module and its imports
+for p, cells in tests.items():
     sources = [''.join(c['source']) for c in json.load(open(p))['cells'] if c['cell_type'] == 'code']
     from importlib import import_module
-    space = {**vars(import_module('dl_denoise.' + next(s.split()[2] for s in sources if s.startswith('#| default_exp'))))}
+    module = next(s.split()[2] for s in sources if s.startswith('#| default_exp'))
+    space = {**vars(import_module('dl_denoise.' + module))}
     exec(next(s for s in sources if s.startswith('#| hide\\nimport')), space)
     for c in cells: exec(c, space)
 from dl_denoise.apps.server import read_options
 from dl_denoise.noise import NOISES
 from dl_denoise.apps.widgets import STRENGTHS, make_noise
 assert set(NOISES) == set(STRENGTHS)
-print(read_options(dict(noise='even', strength=.3), ['cnn-mnist'])['noise'], make_noise('even', .5), sep='\\n')
+noise = read_options(dict(noise='even', strength=.3), ['cnn-mnist'])['noise']
+print(noise, make_noise('even', .5), sep='\\n')
 from dl_denoise.apps.cli import main
 for c in commands: assert main(c.split()[1:]) == 0, c
 '''
@@ -125,8 +129,8 @@ def test_use(done):
     "The noise has its name, Demo 1 on the command line trains the network"
     copy, pages, out = done
     assert pages == ['nbs/02_clean/08_dilated.ipynb', 'nbs/01_measure/05_average.ipynb']
-    assert out.startswith('EvenNoise(width=0.3)\nEvenNoise(width=0.5)\n') and re.search(r'^dilated +0\.\d+', out, flags=re.M), \
-        out[-2000:]
+    assert out.startswith('EvenNoise(width=0.3)\nEvenNoise(width=0.5)\n'), out[-2000:]
+    assert re.search(r'^dilated +0\.\d+', out, flags=re.M), out[-2000:]
     assert (copy/'demo1'/'weights'/'dilated-digits.safetensors').exists()
 
 def test_frame(done):

@@ -23,14 +23,15 @@ def test_folder(folder):
     "Structure kept, originals untouched; again: refused, resumed, overwritten"
     before = {p: p.read_bytes() for p in (folder/'in').rglob('*') if p.is_file()}
     r = run('denoise', 'in', '-o', 'out', '--jobs', '2', cwd=folder)
-    assert r.returncode == 0 and not r.stderr and r.stdout.count('noise about') == 3 and '3 pictures cleaned' in r.stdout, \
-        r.stderr
+    assert r.returncode == 0 and not r.stderr, r.stderr
+    assert r.stdout.count('noise about') == 3 and '3 pictures cleaned' in r.stdout
     assert sorted(p.relative_to(folder/'out').as_posix()
                   for p in (folder/'out').rglob('*') if p.is_file()) == ['a.png', 'summer/b.png',
                                                                          'summer/late/c.tif']
     for p, data in before.items():
         assert p.read_bytes() == data
-        assert error(read_picture(folder/'out'/p.relative_to(folder/'in')).pixels) < error(read_picture(p).pixels)/2
+        result = folder/'out'/p.relative_to(folder/'in')
+        assert error(read_picture(result).pixels) < error(read_picture(p).pixels)/2
     failed(run('denoise', 'in', '-o', 'out', cwd=folder), 2, 'and 2 more are there already', '--resume',
            '--overwrite')
     (folder/'out'/'a.png').unlink()
@@ -78,7 +79,8 @@ def test_wrong_words(folder, args, words):
     assert [p.name for p in folder.iterdir()] == ['in']
 
 def test_words_are_read_before_torch():
-    code = "import sys; from dl_denoise.apps.cli import main; assert main(sys.argv[1:]) == 2; assert 'torch' not in sys.modules and 'fastai' not in sys.modules"
+    code = ("import sys; from dl_denoise.apps.cli import main; assert main(sys.argv[1:]) == 2; "
+            "assert 'torch' not in sys.modules and 'fastai' not in sys.modules")
     for args in (['denoise', 'nowhere', '-o', 'x'], ['denoise', '-', '-o', 'x'],
                  ['denoise', 'a', '-o', 'x', '--model', 'y']):
         subprocess.run([sys.executable, '-c', code, *args], check=True, capture_output=True)
@@ -144,14 +146,15 @@ def test_interrupted_and_resumed(tmp_path):
     for i in range(40): write_picture(Picture(a), tmp_path/'in'/f'{i:02}.png')
     p = subprocess.Popen([*COMMAND, 'denoise', 'in', '-o', 'out'], cwd=tmp_path, stdout=subprocess.PIPE,
                          stderr=subprocess.PIPE, text=True,
-                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))      # some parents ignore it
+                         # some parents ignore it
+                         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
     end = time.time() + 200
     while not [*tmp_path.glob('out/[0-9]*.png')] and p.poll() is None and time.time() < end: time.sleep(.02)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)
     done = sorted(tmp_path.glob('out/*'))
-    assert p.returncode == 130 and f'{len(done)} of 40 pictures are done and whole' in err and '--resume' in err and 'Traceback' not in err, \
-        err
+    assert p.returncode == 130 and f'{len(done)} of 40 pictures are done and whole' in err, err
+    assert '--resume' in err and 'Traceback' not in err, err
     assert 0 < len(done) < 40 and not [o for o in (tmp_path/'out').iterdir() if o.name.startswith('.')]
     for o in done: assert read_picture(o).pixels.shape == a.shape
     # two more are enough

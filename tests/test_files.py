@@ -5,7 +5,8 @@ import numpy as np, pytest, tifffile, torch
 from PIL import Image
 from dl_denoise.core import DenoiseError, UsageError
 from dl_denoise.pictures import files
-from dl_denoise.pictures.files import Picture, denoise_files, denoise_picture, encode_picture, plan, read_picture, room, trained_range, write_picture
+from dl_denoise.pictures.files import Picture, encode_picture, read_picture, room, write_picture
+from dl_denoise.pictures.folders import denoise_files, denoise_picture, plan, trained_range
 from dl_denoise.pictures.denoiser import Denoiser
 
 rng = np.random.default_rng(0)
@@ -15,7 +16,8 @@ class Left(torch.nn.Module):
     def forward(self, x): return (x + x.roll(1, -1))/2
 
 def blur(channels=1, model=None):
-    return Denoiser(model or Left(), dict(channels=channels, record=dict(noise='GaussianNoise(sigma=(0.0, 0.2), clip=False)')), 'cpu')
+    record = dict(noise='GaussianNoise(sigma=(0.0, 0.2), clip=False)')
+    return Denoiser(model or Left(), dict(channels=channels, record=record), 'cpu')
 
 def saved(im, fmt='PNG', **kw):
     f = io.BytesIO(); im.save(f, fmt, **kw)
@@ -207,7 +209,8 @@ def test_fault(name, tmp_path):
 def test_damaged_anywhere():
     "Bytes changed or cut off at random: a picture or one line, never another error"
     a, told = rng.integers(0, 256, (20, 30, 3), dtype=np.uint8), 0
-    whole = [saved(Image.fromarray(a), f) for f in ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF')] + [tiff(a, compression='zlib', photometric='rgb'), tiff(a[...,0].astype(np.float32))]
+    whole = [saved(Image.fromarray(a), f) for f in ('PNG', 'JPEG', 'WEBP', 'BMP', 'GIF')]
+    whole += [tiff(a, compression='zlib', photometric='rgb'), tiff(a[...,0].astype(np.float32))]
     for data in whole:
         for _ in range(60):
             bad = bytearray(data)

@@ -7,7 +7,8 @@ import pytest
 import badges
 from conftest import root
 
-FLOORS = [      # from below: a module may import its own room and what stands under it, never what stands above
+# From below: a module may import its own room and what stands under it, never what stands above
+FLOORS = [
     ['core'],
     ['noise', 'metrics', 'plot', 'ledger', 'ranges'],
     ['data'],

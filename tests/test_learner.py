@@ -1,4 +1,4 @@
-"The learner: it leaves nothing behind when it is interrupted, resumes with other callbacks, and does what fastai's users type"
+"The learner: interrupted it leaves nothing behind, it resumes with other callbacks, and does what users type"
 import numpy as np, pytest, torch
 from fastai.basics import Callback, CancelBatchException, Learner, load_learner, set_seed
 from fastai.callback.progress import CSVLogger

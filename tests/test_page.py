@@ -100,7 +100,10 @@ def python(name): return Filter('median', size=3) if name == 'median' else load_
 def test_first_look(page, site):
     "Without a click: a sample, noise, results that are better than the noise; no more loaded than is shown"
     assert page.locator('#message').is_hidden() and page.locator('#samples button').count() == 10
-    assert {o['name'] for o in json.loads((site/'models.json').read_text())} == {*NETWORKS, 'median'} == {page.locator('#denoisers input').nth(i).get_attribute('data-name') for i in range(5)}
+    listed = {o['name'] for o in json.loads((site/'models.json').read_text())}
+    inputs = page.locator('#denoisers input')
+    shown_names = {inputs.nth(i).get_attribute('data-name') for i in range(5)}
+    assert listed == {*NETWORKS, 'median'} == shown_names
     for n in ('cnn-mnist', 'cae-mnist', 'median'): assert number(page, n) < .6*number(page, 'noisy')
     loaded = page.evaluate("performance.getEntriesByType('resource').map(o => o.name)")
     assert any(o.endswith('cnn-mnist.onnx') for o in loaded)
@@ -117,7 +120,8 @@ def test_same_as_torch(page):
         ours = python(name)(noisy)
         assert (ours - result).abs().max() < 1e-4, name
         assert number(page, name) < number(page, 'noisy')
-        assert abs(shown(page, f'figure[data-name={name}] canvas') - ours.clamp(0, 1).mul(255).flatten().numpy()).max() < 1
+        on_page = shown(page, f'figure[data-name={name}] canvas')
+        assert abs(on_page - ours.clamp(0, 1).mul(255).flatten().numpy()).max() < 1
 
 @pytest.mark.parametrize('width,height', [(29, 30), (31, 28), (5, 7), (64, 44)])
 def test_any_size(page, width, height):
@@ -130,7 +134,9 @@ def test_any_size(page, width, height):
     for name, result in results:
         assert (python(name)(x).flatten() - torch.tensor(result)).abs().max() < 1e-4, name
 
-@pytest.mark.parametrize('args,words', [('new Float32Array(784), 28, 28, ["cnn"]', "There is no denoiser 'cnn' here. Known: cnn-mnist"), ('new Float32Array(783), 28, 28, ["cnn-mnist"]', 'has 784 pixels, got 783')])
+@pytest.mark.parametrize('args,words', [
+    ('new Float32Array(784), 28, 28, ["cnn"]', "There is no denoiser 'cnn' here. Known: cnn-mnist"),
+    ('new Float32Array(783), 28, 28, ["cnn-mnist"]', 'has 784 pixels, got 783')])
 def test_engine_refuses(page, args, words):
     assert words in page.evaluate(f"async () => (await "
                                   f"import('./engine-onnx.js')).engine.denoise({args}).then(() => '', e "
@@ -244,7 +250,8 @@ def test_wrong_local_copy(tmp_path):
 
 N = 200_000
 SUMS = """async ([kind, param, clip, y, n, seed]) => {
-  const {addNoise} = await import('./noise.js'), x = addNoise(new Float32Array(n).fill(y), {kind, param, clip, seed});
+  const {addNoise} = await import('./noise.js');
+  const x = addNoise(new Float32Array(n).fill(y), {kind, param, clip, seed});
   let mean = 0, next = 0; const m = [0, 0, 0];
   for (const v of x) mean += v/n;
   for (const v of x) { const d = (v - mean)**2; m[0] += d/n; m[1] += d*d/n; }
@@ -272,8 +279,10 @@ def test_noise(open_page, serve, kind, param):
 def test_noise_seed(open_page, serve):
     "The same seed draws the same noise, another seed other noise; the clean image stays as it was"
     page = open_page(serve(live.WEB), clean=False, path='noise.js')
-    a, b, c, clean = page.evaluate("""async () => { const {addNoise} = await import('./noise.js'), y = new Float32Array(1000).fill(.5), o = {kind: 'gaussian', param: .5, clip: false};
-      return [addNoise(y, {...o, seed: 1}), addNoise(y, {...o, seed: 1}), addNoise(y, {...o, seed: 2}), y].map(v => [...v]); }""")
+    a, b, c, clean = page.evaluate("""async () => {
+      const {addNoise} = await import('./noise.js'), y = new Float32Array(1000).fill(.5);
+      const draw = seed => addNoise(y, {kind: 'gaussian', param: .5, clip: false, seed});
+      return [draw(1), draw(1), draw(2), y].map(v => [...v]); }""")
     assert a == b and clean == [.5]*1000 and abs(np.corrcoef(a, c)[0, 1]) < .2
 
 def test_noise_kinds(open_page, serve):

@@ -6,7 +6,8 @@ import pytest
 
 root = Path(__file__).resolve().parent.parent
 BIB = root/'nbs'/'references.bib'
-SITES = r'arxiv\.org|doi\.org|proceedings\.mlr\.press|openaccess\.thecvf\.com|openreview\.net|jmlr\.org|(?:papers|proceedings)\.n(?:eur)?ips\.cc|ieeexplore\.ieee\.org|link\.springer\.com|dl\.acm\.org'
+SITES = (r'arxiv\.org|doi\.org|proceedings\.mlr\.press|openaccess\.thecvf\.com|openreview\.net|jmlr\.org|'
+         r'(?:papers|proceedings)\.n(?:eur)?ips\.cc|ieeexplore\.ieee\.org|link\.springer\.com|dl\.acm\.org')
 URL = r'https?://(?:[^\s()<>"\'\]}]|\([^\s()]*\))+'          # brackets in pairs belong to it, as in some DOIs
 LINK = rf'\[([^\]]*)\]\(({URL})\)|<a\s[^>]*?href="({URL})"[^>]*>(.*?)</a>'
 YEAR = r'(?:1[89]|20)\d\d'
@@ -45,7 +46,8 @@ def test_entries():
     for o in es:
         assert not {'author', 'title', 'year',
                     'url'} - {*o}, f"{o['key']} lacks {({'author', 'title', 'year', 'url'} - {*o})}"
-        assert re.fullmatch(rf"{re.sub('[^a-z]', '', unicodedata.normalize('NFKD', family(o)[0]).lower())}{o['year']}[a-z]?", o['key']), \
+        first = re.sub('[^a-z]', '', unicodedata.normalize('NFKD', family(o)[0]).lower())
+        assert re.fullmatch(rf"{first}{o['year']}[a-z]?", o['key']), \
             f"{o['key']}: the key is the first author's name and the year"
         assert re.fullmatch(YEAR, o['year']) and re.fullmatch(URL, o['url'])
         if 'doi.org' in o['url']: assert o['url'] == f"https://doi.org/{o.get('doi')}"
@@ -55,7 +57,7 @@ def test_linked_papers_have_entries():
         for url in re.findall(URL, t):
             if re.match(rf'https?://(?:[\w-]+\.)*(?:{SITES})/', url):
                 assert url.rstrip('.,;:*`\\') in BY_URL, \
-                    f'{p.relative_to(root)}: {url} has no entry in references.bib (or another address than there)'
+                    f'{p.relative_to(root)}: {url} has no entry in references.bib, or another address'
 
 def test_entries_are_used():
     used = {url for p,_,url in links() if p.suffix == '.ipynb'}

@@ -25,7 +25,8 @@ def test_sidebar():
     assert {*listed} == {p.relative_to(root/'nbs').as_posix() for p in LESSONS}
 
 def test_front_page_names_every_page():
-    assert not [p for p in LESSONS if f"]({p.relative_to(root/'nbs').as_posix()})" not in prose(root/'nbs'/'index.ipynb')]
+    told = prose(root/'nbs'/'index.ipynb')
+    assert not [p for p in LESSONS if f"]({p.relative_to(root/'nbs').as_posix()})" not in told]
 
 def test_configuration():
     config = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8'))
@@ -90,7 +91,9 @@ def test_folded_in_notebooks():
 
 def test_fold():
     figure = ['#| fig-alt: "five lines"\n', *['x = 1\n']*5]
-    folded = lambda *lines: website.fold(dict(cells=[dict(cell_type='code', source=[*lines])]))['cells'][0]['source'] != [*lines]
+    def folded(*lines):
+        cell = dict(cell_type='code', source=[*lines])
+        return website.fold(dict(cells=[cell]))['cells'][0]['source'] != [*lines]
     assert folded(*figure)
     assert not folded(*figure[:4])
     assert not folded(*figure[1:])
@@ -98,11 +101,13 @@ def test_fold():
 
 def test_widths():
     table = '| a | longer |\n| --- | ---: |\n| `long name` | 1 |\n'
-    assert website.widths(f'x\n\n{table}\ny') == 'x\n\n| a | longer |\n| --------- | ------: |\n| `long name` | 1 |\n\ny'
+    wider = '| a | longer |\n| --------- | ------: |\n| `long name` | 1 |\n'
+    assert website.widths(f'x\n\n{table}\ny') == f'x\n\n{wider}\ny'
     assert website.widths('| no | table |\n\ntext') == '| no | table |\n\ntext'
 
 def test_no_links_in_code(processed):
-    assert website.unlinked('[a](https://b)\n```python\nf(x) # [`a`](https://b)\n```') == '[a](https://b)\n```python\nf(x) # `a`\n```'
+    linked = '[a](https://b)\n```python\nf(x) # [`a`](https://b)\n```'
+    assert website.unlinked(linked) == '[a](https://b)\n```python\nf(x) # `a`\n```'
     shown = [''.join(o['data']['text/markdown']) for p in PAGES
              for c in cells(processed/p.relative_to(root/'nbs'), 'code')
              for o in c['outputs'] if 'text/markdown' in o.get('data', {})]
@@ -131,7 +136,8 @@ def test_broken_links(tmp_path):
                                         'index.html: no.png leads nowhere']
 
 def test_warnings():
-    log = 'WARN: Unable to resolve link target: x.ipynb\n[12/30] 02_clean/03_cnn.ipynb\n[WARNING] Citeproc: citation nobody2000 not found'
+    log = ('WARN: Unable to resolve link target: x.ipynb\n[12/30] 02_clean/03_cnn.ipynb\n'
+           '[WARNING] Citeproc: citation nobody2000 not found')
     assert len(website.warnings(log)) == 2
 
 # ---- the drawing of the whole
@@ -151,12 +157,17 @@ def node(node_modules): return node_modules('katex@0.16.25', 'sass@1.94.2', 'boo
 def equations(text):
     text = re.sub(r'```.*?```|`[^`\n]*`', '', text, flags=re.S)
     display = re.findall(r'\$\$(.+?)\$\$', text, flags=re.S)
-    return [(o, True) for o in display] + [(o, False) for o in re.findall(r'(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)', re.sub(r'\$\$.+?\$\$', '', text, flags=re.S))]
+    rest = re.sub(r'\$\$.+?\$\$', '', text, flags=re.S)
+    inline = re.findall(r'(?<![\\$\w])\$(?=\S)([^$\n]+?)(?<=\S)\$(?!\d)', rest)
+    return [(o, True) for o in display] + [(o, False) for o in inline]
 
 def test_equations(node):
     found = [(name(p), *o) for p in PAGES for o in equations(prose(p))]
     assert len(found) > 100
-    script = "const k=require('katex');for(const [p,e,d] of JSON.parse(require('fs').readFileSync(0)))try{k.renderToString(e,{displayMode:d,throwOnError:true,strict:'error'})}catch(x){console.log(p+': '+e+': '+x.message)}"
+    script = '''const katex = require('katex');
+        for (const [page, tex, displayMode] of JSON.parse(require('fs').readFileSync(0)))
+            try { katex.renderToString(tex, {displayMode, throwOnError: true, strict: 'error'}) }
+            catch (e) { console.log(page + ': ' + tex + ': ' + e.message) }'''
     done = subprocess.run(['node', '-e', script], cwd=node, input=json.dumps(found), capture_output=True,
                           text=True)
     assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
@@ -165,10 +176,13 @@ def test_equations(node):
 def test_theme(node, theme, tmp_path):
     """Both themes compile as Quarto would: the defaults of the last file first;
     and text is readable on them (WCAG AA)"""
-    files = [root/'nbs'/o for o in yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8'))['format']['html']['theme'][theme] if o.endswith('.scss')]
+    config = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8'))
+    files = [root/'nbs'/o for o in config['format']['html']['theme'][theme] if o.endswith('.scss')]
     layers = [dict(re.findall(r'/\*-- scss:(\w+) --\*/(.*?)(?=/\*-- scss:|\Z)',
                               f.read_text(encoding='utf8'), flags=re.S)) for f in files]
-    scss = '@import "bootstrap/scss/functions";' + ''.join(l.get('defaults', '') for l in layers[::-1]) + '@import "bootstrap/scss/bootstrap";' + ''.join(l.get('rules', '') for l in layers)
+    defaults = ''.join(l.get('defaults', '') for l in layers[::-1])
+    rules = ''.join(l.get('rules', '') for l in layers)
+    scss = f'@import "bootstrap/scss/functions";{defaults}@import "bootstrap/scss/bootstrap";{rules}'
     (tmp_path/'t.scss').write_text(scss + ''.join(f'.c-{n} {{ color: ${n}; }}'
                                                   for n in ('paper', 'ink', 'accent', 'quiet', 'card')))
     done = subprocess.run(['npx', '--no-install', 'sass', '--quiet', '--load-path', node/'node_modules',

@@ -47,7 +47,9 @@ def test_links_away(setup):
     for p in badges.pages():
         path = p.relative_to(root/'nbs')
         assert setup.away(f'nbs/{path.as_posix()}#a-b') == f'{site}/{_nbpath2html(path).as_posix()}#a-b'
-    text = '![four rows](nbs/images/demo1.png), [licence](LICENSE), [out](https://example.org/a), [here](#two), [![badge](a.svg)](b.md), <img src="c.png" width="9">, `[no](link)`\n```\n[nor](this)\n```'
+    text = ('![four rows](nbs/images/demo1.png), [licence](LICENSE), '
+            '[out](https://example.org/a), [here](#two), [![badge](a.svg)](b.md), <img src="c.png" '
+            'width="9">, `[no](link)`\n```\n[nor](this)\n```')
     assert setup.readme(text) == (f'![four rows]({code}/raw/main/nbs/images/demo1.png), '
                                   f'[licence]({code}/blob/main/LICENSE), [out](https://example.org/a), '
                                   f'[here](#two), '
@@ -84,7 +86,8 @@ NO_DATA = {k: v for k,v in os.environ.items() if k not in ('DL_DENOISE_DATA', 'P
 @pytest.mark.parametrize('page', ['01_measure/02_data', '02_clean/01_learner'])
 def test_page_beside(beside, tmp_path, page):
     "The cells of a page, one after the other, in an empty folder, without MNIST"
-    sources = [''.join(c['source']) for c in json.loads((root/f'nbs/{page}.ipynb').read_text(encoding='utf8'))['cells'] if c['cell_type'] == 'code']
+    cells = json.loads((root/f'nbs/{page}.ipynb').read_text(encoding='utf8'))['cells']
+    sources = [''.join(c['source']) for c in cells if c['cell_type'] == 'code']
     (tmp_path/'page.py').write_text('\n'.join(o for o in sources
                                               if not re.search(r'^#\|\s*(eval|slow|cuda)\b', o,
                                                                flags=re.M)), encoding='utf8')

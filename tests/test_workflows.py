@@ -69,7 +69,8 @@ def test_pythons(setup):
     fastai's oldest on the oldest, its newest on the newest"""
     jobs, told = load(root/'.github/workflows/test.yml')['jobs'], setup.pythons
     assert jobs['test']['strategy']['matrix']['python'] == told and told[0] == badges.settings()['min_python']
-    assert {o['fastai']: o['python'] for o in jobs['fastai']['strategy']['matrix']['include']} == dict(oldest=told[0], newest=told[-1])
+    pairs = jobs['fastai']['strategy']['matrix']['include']
+    assert {o['fastai']: o['python'] for o in pairs} == dict(oldest=told[0], newest=told[-1])
     for f in FILES:
         for s in steps(load(f)):
             if v := s.get('with', {}).get('python-version'): assert v.startswith('${{') or v in told

@@ -26,7 +26,8 @@ def colab_cells(path):
     cfg = settings()
     page = path.relative_to(root).as_posix()
     badge = ('[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
-             f"(https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/{cfg['branch']}/{page})")
+             f"(https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/"
+             f"{cfg['branch']}/{page})")
     package = f"{cfg['lib_name']}[app,onnx] @ git+{cfg['git_url']}@{cfg['branch']}"
     install = ['#| hide\n', '#| eval: false\n',
                f'! [ -e /content ] && pip install -q "{package}"  # on Colab only']

@@ -47,11 +47,16 @@ def grain(width=240, height=2):
 
 # ---- the drawing of the whole
 
-CSS = """#whole{--fg:var(--bs-body-color,#22313a);--bg:var(--bs-body-bg,#fff);--to:var(--bs-link-color,#00639a)}
-@media (prefers-color-scheme:dark){#whole{--fg:var(--bs-body-color,#dde3e6);--bg:var(--bs-body-bg,#10212b);--to:var(--bs-link-color,#8cc4e4)}}
-#whole text{font:15px system-ui,sans-serif;fill:var(--fg)} #whole .t{font-weight:600} #whole .s{font-size:13px} #whole a text{fill:var(--to);text-decoration:underline}
-#whole .l{stroke:var(--fg);stroke-width:1.6;fill:none} #whole .b{stroke:var(--fg);stroke-width:1.4;fill:var(--bg)} #whole .h{fill:var(--fg)}
-#whole .g{stroke:#d55e00;stroke-dasharray:6 5} #whole .gh{fill:#d55e00} #whole image{image-rendering:pixelated}"""
+CSS = """
+#whole{--fg:var(--bs-body-color,#22313a);--bg:var(--bs-body-bg,#fff);--to:var(--bs-link-color,#00639a)}
+@media (prefers-color-scheme:dark){
+ #whole{--fg:var(--bs-body-color,#dde3e6);--bg:var(--bs-body-bg,#10212b);--to:var(--bs-link-color,#8cc4e4)}}
+#whole text{font:15px system-ui,sans-serif;fill:var(--fg)} #whole .t{font-weight:600}
+#whole .s{font-size:13px} #whole a text{fill:var(--to);text-decoration:underline}
+#whole .l{stroke:var(--fg);stroke-width:1.6;fill:none}
+#whole .b{stroke:var(--fg);stroke-width:1.4;fill:var(--bg)} #whole .h{fill:var(--fg)}
+#whole .g{stroke:#d55e00;stroke-dasharray:6 5} #whole .gh{fill:#d55e00}
+#whole image{image-rendering:pixelated}"""
 
 def text(x, y, s, cls='', anchor='middle'):
     return f'<text x="{x}" y="{y}" class="{cls}" text-anchor="{anchor}">{s}</text>'
@@ -62,7 +67,8 @@ def box(x, y, w, h): return f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx=
 def thumb(x, y, img, size=84):
     "A small image"
     data = base64.b64encode(png(tint(img, '#000000', '#ffffff'), 2)).decode()
-    return f'<rect x="{x-1}" y="{y-1}" width="{size+2}" height="{size+2}" class="b"/><image x="{x}" y="{y}" width="{size}" height="{size}" href="data:image/png;base64,{data}"/>'
+    return (f'<rect x="{x-1}" y="{y-1}" width="{size+2}" height="{size+2}" class="b"/>'
+            f'<image x="{x}" y="{y}" width="{size}" height="{size}" href="data:image/png;base64,{data}"/>')
 
 def thumbs():
     "A digit clean, its noise, noisy, noisy once more, and restored"
@@ -110,11 +116,15 @@ def whole():
             'orient="auto"><path d="M0 0 10 5 0 10z" class="h"/></marker>'
             '<marker id="gh" viewBox="0 0 10 10" refX="8" refY="5" markerWidth="7" markerHeight="7" '
             'orient="auto"><path d="M0 0 10 5 0 10z" class="gh"/></marker></defs>')
-    return f'<svg id="whole" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 450" role="img" aria-label="How noise, data, network, target and loss fit together"><style>{CSS}</style>{head}{"".join(parts)}</svg>\n'.encode()
+    told = 'How noise, data, network, target and loss fit together'
+    return (f'<svg id="whole" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 450" role="img" '
+            f'aria-label="{told}"><style>{CSS}</style>{head}{"".join(parts)}</svg>\n').encode()
 
 def grain_scss():
     "The strip inside the theme, where no path to it can go wrong"
-    return f'/*-- scss:defaults --*/\n// made by tools/front.py\n$grain: url("data:image/png;base64,{base64.b64encode(grain()).decode()}") !default;\n'.encode()
+    data = base64.b64encode(grain()).decode()
+    return ('/*-- scss:defaults --*/\n// made by tools/front.py\n'
+            f'$grain: url("data:image/png;base64,{data}") !default;\n').encode()
 
 PICTURES = {'images/hero.png': hero, 'images/grain.png': grain, 'images/whole.svg': whole,
             'assets/grain.scss': grain_scss}

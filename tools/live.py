@@ -1,6 +1,7 @@
 """The page that needs no server, as a folder: the front end, exported networks, sample digits, and
 onnxruntime-web from a local copy if wanted"""
-import argparse, base64, functools, hashlib, http.server, json, os, re, shutil, subprocess, sys, tarfile, tempfile, threading
+import argparse, base64, functools, hashlib, http.server, json, os, re, shutil, subprocess, sys
+import tarfile, tempfile, threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +37,9 @@ def fetch(runtime, folder):
     wanted = [o[0] for o in (runtime['script'], runtime['binary'])]
     with tempfile.TemporaryDirectory() as tmp:
         try:
-            subprocess.run(['npm', 'pack', '--silent', '--pack-destination', tmp, f"{runtime['name']}@{runtime['version']}"], check=True, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+            package = f"{runtime['name']}@{runtime['version']}"
+            subprocess.run(['npm', 'pack', '--silent', '--pack-destination', tmp, package], check=True,
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
         except FileNotFoundError:
             sys.exit(f"npm, which fetches {runtime['name']}, is not installed; install it, or put "
                      f"{' and '.join(wanted)} into {folder}")

@@ -46,7 +46,8 @@ def unlinked(text):
 
 def process(folder=root):
     "What Quarto is given: nbdev's pages, with the code of figures folded; returns their folder"
-    run = 'from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; refresh_quarto_yml(); proc_nbs(n_workers=2, force=True)'
+    run = ('from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; '
+           'refresh_quarto_yml(); proc_nbs(n_workers=2, force=True)')
     subprocess.run([sys.executable, '-c', run], cwd=folder, check=True, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL)
     for p in (folder/'_proc').rglob('*.ipynb'):
@@ -69,7 +70,8 @@ def head(page):
 
 def sidebar(folder=root):
     "(section, pages) in the order of the site"
-    contents = yaml.safe_load((folder/'_quarto.yml').read_text(encoding='utf8'))['website']['sidebar']['contents']
+    config = yaml.safe_load((folder/'_quarto.yml').read_text(encoding='utf8'))
+    contents = config['website']['sidebar']['contents']
     return [(o['section'], o['contents']) for o in contents if isinstance(o, dict)]
 
 def llms(proc):
@@ -79,9 +81,12 @@ def llms(proc):
         parts.append(f'## {section}\n')
         for p in pages:
             h = head(proc/p)
-            parts.append(f"- [{h['title']}]({address()}{Path(p).with_name(h['output-file']).as_posix()}): {h['description']}")
+            target = address() + Path(p).with_name(h['output-file']).as_posix()
+            parts.append(f"- [{h['title']}]({target}): {h['description']}")
         parts.append('')
-    return f"# {cfg['title']}\n\n> {cfg['description']}\n\nInstall with `pip install {cfg['lib_name']}`; source: {cfg['git_url']}\n\n" + '\n'.join(parts)
+    head = (f"# {cfg['title']}\n\n> {cfg['description']}\n\n"
+            f"Install with `pip install {cfg['lib_name']}`; source: {cfg['git_url']}\n\n")
+    return head + '\n'.join(parts)
 
 # ---- links
 

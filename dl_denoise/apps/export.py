@@ -7,7 +7,7 @@ __all__ = ['OPSETS', 'LIMIT', 'onnx_difference', 'export_onnx']
 
 # %% ../../nbs/05_play/03_export.ipynb #51b2deb7
 from pathlib import Path
-from ..core import DenoiseError, UsageError, atomic, cards, pick
+from ..core import DenoiseError, UsageError, atomic, find_card
 
 # %% ../../nbs/05_play/03_export.ipynb #427ee664
 # below, a padding cannot depend on the image's size; above, torch's tracer promises nothing
@@ -59,7 +59,7 @@ def export_onnx(
 ) -> dict:                   # Its file, opset, size in bytes, and the largest difference to torch
     "Write a denoiser as an ONNX file that takes images of any number and size, after a check against torch"
     path = Path(path)
-    if isinstance(denoiser, (str, Path)): pick(str(denoiser), cards(), 'denoiser')
+    if isinstance(denoiser, (str, Path)): find_card(denoiser)
     if opset not in OPSETS:
         raise UsageError(f"opset must be a whole number from {OPSETS[0]} to {OPSETS[-1]}, got {opset!r}")
     if path.is_dir():

@@ -14,23 +14,37 @@ from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from fastcore.basics import patch
-from ..core import DenoiseError, UsageError, cards, pick, training_of
+from ..core import MODELS, TITLES, DenoiseError, UsageError, cards, pick, training_of
 
 # %% ../../nbs/05_play/02_server.ipynb #68cba0cd
 WEB = Path(str(files('dl_denoise')))/'apps'/'web'        # the page's files
-_TITLES = dict(cnn='CNN', cae='CAE', dncnn='DnCNN', win5rb='Win5-RB')
+
+def _title(name, card):
+    "What the page calls a denoiser"
+    record = card['record']
+    if record['experiment'] == 'bsd': return name
+    title = TITLES[card['architecture']]
+    if record['target'] == 'clean': return title
+    way = name.split('-', 1)[1].rsplit('-', 1)[0]           # cnn-n2n-clipped-mnist: n2n-clipped
+    return f'{title} ({way})'
+
+def _entry(name, card):
+    "A packaged denoiser as the page shows it"
+    record = card['record']
+    info = f"{record['parameters']:,} parameters, trained on {training_of(record)}"
+    return dict(name=name, title=_title(name, card), size=record['parameters'], info=info,
+                on=record['experiment'] == 'demo1')
 
 def denoiser_list() -> list:    # Dicts of name, title, size (parameters), info, on (chosen at the start)
-    "The packaged denoisers and the median filter, as the page and `GET /api/models` show them"
-    def entry(name, card):
-        r = card['record']
-        title = name if r['experiment'] == 'bsd' else _TITLES[card['architecture']] + ('' if r['target'] == 'clean' else f" ({name.split('-', 1)[1].rsplit('-', 1)[0]})")
-        info = f"{r['parameters']:,} parameters, trained on {training_of(r)}"
-        return dict(name=name, title=title, size=r['parameters'], info=info, on=r['experiment'] == 'demo1')
-    order = lambda o: (not o[1]['record']['experiment'] == 'demo1', [*_TITLES].index(o[1]['architecture']))
+    """The packaged denoisers for grey images and the median filter, as the page and `GET /api/models`
+    show them"""
+    grey = {n: c for n, c in cards().items() if c['channels'] == 1}
+    def place(name):
+        card = grey[name]
+        return card['record']['experiment'] != 'demo1', MODELS.index(card['architecture'])
     median = dict(name='median', title='Median 3×3', size=0,
                   info='A classical filter: the middle one of nine neighbours', on=True)
-    return [*(entry(n, c) for n,c in sorted(cards().items(), key=order) if c['channels'] == 1), median]
+    return [*(_entry(n, grey[n]) for n in sorted(grey, key=place)), median]
 
 # %% ../../nbs/05_play/02_server.ipynb #6fea7371
 def sample_digits() -> dict:    # width, height, and images as base64 of 8-bit pixels
@@ -61,7 +75,8 @@ class Workers:
     ):
         cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
         self.denoisers, self.most, self.n = denoisers, most, threads or min(4, cores)
-        self.each, self.waiting, self.idle, self.open, self.change = max(1, cores//self.n), [], 0, True, threading.Condition()
+        self.each, self.waiting, self.idle, self.open = max(1, cores//self.n), [], 0, True
+        self.change = threading.Condition()
         self.threads = [threading.Thread(target=self._work, daemon=True, name=f'denoise-{i}')
                         for i in range(self.n)]
         for o in self.threads: o.start()
@@ -133,8 +148,9 @@ def read_picture(
     data:bytes,             # A PNG, JPEG or BMP file
     max_pixels:int=_MOST    # More are refused before they are decoded
 ) -> np.ndarray:            # `[H,W]` float32, from 0 to 1
-    "Decode a picture from memory, in grey"
+    "Decode a picture from memory, in grey; what can be seen through is white, as on paper"
     from PIL import Image, ImageOps
+    from dl_denoise.ranges import as_batch
     if not data: raise Refused(400, "the picture is empty: 0 bytes; send a PNG, JPEG or BMP file")
     try: im = Image.open(io.BytesIO(data), formats=('PNG', 'JPEG', 'BMP'))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -145,12 +161,27 @@ def read_picture(
                            "PNG, JPEG or BMP file") from None
     _fits(*im.size, max_pixels)
     try:
-        if im.mode.startswith('I'): return np.asarray(im, dtype=np.float32)/65535        # 16-bit grey
-        return np.asarray(ImageOps.exif_transpose(im).convert('L'), dtype=np.float32)/255
+        im = ImageOps.exif_transpose(im)
+        if im.mode.startswith('I'): return as_batch(np.asarray(im).astype(np.uint16))[0, 0].numpy()
+        if im.has_transparency_data:
+            im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im.convert('RGBA'))
+        return np.asarray(im.convert('L'), dtype=np.float32)/255
     except Exception:
         raise Refused(400, "the picture is damaged or was cut short; send the whole file") from None
 
 # %% ../../nbs/05_play/02_server.ipynb #41c103b2
+def _read_rows(rows, max_pixels):
+    "Rows of numbers as an array; looked at before anything is made of them"
+    refused = Refused(400, "the image must be a list of rows of numbers, all of the same length, or a "
+                           "base64 string")
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, list) for row in rows): raise refused
+    width = len(rows[0])
+    if not width or any(len(row) != width for row in rows): raise refused
+    _fits(width, len(rows), max_pixels)
+    if not all(type(v) in (int, float) for row in rows for v in row): raise refused
+    try: return np.array(rows, dtype=float)
+    except OverflowError: raise Refused(400, "the image has numbers that are too large") from None
+
 def read_pixels(
     values,                 # Rows of numbers, or base64 of little-endian float32
     width=None,             # Needed with base64, in pixels
@@ -171,13 +202,7 @@ def read_pixels(
             raise Refused(400, f"an image of {width}×{height} has {4*width*height:,} bytes of float32, "
                                f"got {len(raw):,}")
         a = np.frombuffer(raw, '<f4').reshape(height, width)
-    else:
-        try: a = np.array(values)
-        except ValueError: a = np.array(None)
-        if a.ndim != 2 or a.dtype.kind not in 'iuf' or not a.size:
-            raise Refused(400, "the image must be a list of rows of numbers, all of the same length, or "
-                               "a base64 string")
-        _fits(a.shape[1], a.shape[0], max_pixels)
+    else: a = _read_rows(values, max_pixels)
     with np.errstate(over='ignore'): a = a.astype(np.float32)
     if not np.isfinite(a).all():
         raise Refused(400, "the image has values that are not finite (NaN or infinity)")
@@ -196,21 +221,19 @@ def _option(given, name, kind, default):
         except ValueError: pass
     if kind is float and type(v) is int: v = float(v) if abs(v) < 1e9 else math.inf
     what = {int: 'a whole number', float: 'a number', bool: 'true or false'}[kind]
-    if type(v) is not kind or (kind is float and not math.isfinite(v)) or (kind is int
-                                                                           and not 0 <= v < 2**63):
+    in_range = {int: lambda: 0 <= v < 2**63, float: lambda: math.isfinite(v), bool: lambda: True}[kind]
+    if type(v) is not kind or not in_range():
         raise Refused(400, f"{name} must be {what}, got {str(v)[:40]}")
     return v
 
 def _noise(given):
     "The noise model that was asked for, or None"
-    from dl_denoise.noise import NOISES
+    from dl_denoise.noise import make_noise
     kind = given.get('noise')
     if kind in (None, '', 'none'): return
     if not isinstance(kind, str): raise Refused(400, "noise must be a name")
-    model = NOISES[pick(kind[:40], NOISES, 'noise')]
     strength, clip = _option(given, 'strength', float, None), _option(given, 'clip', bool, False)
-    kwargs = dict(clip=clip) if kind in ('gaussian', 'poisson', 'speckle') else {}
-    return model(*([] if strength is None else [strength]), **kwargs)
+    return make_noise(kind[:40], strength, clip)
 
 def read_options(
     given:dict,         # From a form or from JSON
@@ -301,7 +324,8 @@ def _errors(app):
     @app.errorhandler(HTTPException)
     def http(e):
         headers = {k: v for k,v in e.get_headers() if k == 'Allow'}
-        reason = f"this address takes {headers['Allow']} only" if e.code == 405 and headers else reasons.get(e.code, e.description)
+        reason = reasons.get(e.code, e.description)
+        if e.code == 405 and headers: reason = f"this address takes {headers['Allow']} only"
         return answer(e.code, reason, headers)
 
     @app.errorhandler(DenoiseError)
@@ -408,7 +432,8 @@ def make_server(
     class JSONError(ErrorTask):
         def execute(self):
             e = self.request.error
-            reason = 'more was sent than is taken; send a smaller image' if e.code == 413 else 'this request could not be understood'
+            reason = 'this request could not be understood'
+            if e.code == 413: reason = 'more was sent than is taken; send a smaller image'
             e.to_response = lambda ident=None: (f'{e.code} {e.reason}',
                                                 [('Content-Type', 'application/json'), *_HEADERS.items()],
                                                 json.dumps(dict(error=e.reason, reason=reason)).encode())

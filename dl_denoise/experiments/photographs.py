@@ -11,23 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd, torch
 from fastai.basics import set_seed
-from fastai.data.core import DataLoaders
 from torch import Tensor
 from ..classical import tuned_filters
 from ..core import PHOTOS, DenoiseError, pick
-from ..data import NoisyDL, Splits, pictures
-from .demo1 import free_folder
-from ..pictures.denoiser import Denoiser, save_denoiser
-from ..learner import denoise_learner, train
-from ..ledger import full_name, save_record, surroundings
+from ..data import NoisyDL, NoisyDLs, Splits, pictures
+from .demo1 import free_folder, joined
+from ..learner import denoise_learner, train, training_record
+from ..ledger import UNTRAINED, full_name, save_record, surroundings
 from ..metrics import score
-from ..models.blocks import create_model, n_params
+from ..models.blocks import create_model
 from ..noise import GaussianNoise, Noise
+from ..pictures.denoiser import Denoiser, save_denoiser
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #67f5e505
 class PatchDL(NoisyDL):
-    """Random patches, flipped and turned, cut on the device from pictures of one size;
-    an epoch has `n` of them"""
+    """Random patches, flipped and turned, cut on the device from pictures of one size; an epoch has `n`
+    of them"""
     def __init__(self,
         dataset:Tensor,         # Clean pictures, uint8 `[N,C,H,W]`
         noise:Noise=None,       # The noise model
@@ -43,20 +42,28 @@ class PatchDL(NoisyDL):
                                f"{dataset.shape[3]}×{dataset.shape[2]}; choose a smaller size")
         self.size, self.n = size, n
 
+    def random(self, high, n):
+        "Whole numbers below `high`, `[n,1,1]`"
+        return torch.randint(high, (n, 1, 1), device=self.images.device, generator=self.gen)
+
+    def line(self, length, n):
+        """Positions of the pixels of `n` patches along one side of the pictures, forwards or
+        backwards, `[n,size,1]`"""
+        backwards, start = self.random(2, n), self.random(length - self.size + 1, n)
+        step = 1 - 2*backwards
+        along = torch.arange(self.size, device=self.images.device).view(-1, 1)
+        return start + backwards*(self.size - 1) + step*along
+
     def clean(self, idxs):
-        """Patches from random places; every second one is transposed, all are flipped at random:
-        the eight ways to turn a square"""
-        (N,_,H,W), B, dev, p = self.images.shape, len(idxs), self.images.device, self.size
-        rand = lambda high: torch.randint(high, (B, 1, 1), device=dev, generator=self.gen)
-        def line(high, shape):
-            step, start = 1 - 2*rand(2), rand(high-p+1)
-            return start + (step < 0)*(p-1) + step*torch.arange(p, device=dev).view(shape)
-        # advanced indexing puts the channels last
-        y = self.images[rand(N), :, line(H, (1,p,1)), line(W, (1,1,p))].permute(0, 3, 1, 2)
+        """Patches from random places; every second one is transposed, all are flipped at random: the
+        eight ways to turn a square"""
+        n, (N, _, H, W) = len(idxs), self.images.shape
+        picture, rows, columns = self.random(N, n), self.line(H, n), self.line(W, n).mT
+        y = self.images[picture, :, rows, columns].permute(0, 3, 1, 2)
         return torch.cat([y[::2], y[1::2].mT]).float().div_(255)
 
     def new(self, dataset=None, cls=None, **kwargs):
-        return super().new(dataset, cls, **{**dict(size=self.size, n=self.n), **kwargs})
+        return super().new(dataset, cls, **{'size': self.size, 'n': self.n, **kwargs})
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #875d1f3e
 def landscape(
@@ -77,12 +84,13 @@ def patch_dls(
     valid:int=10,           # So many pictures, the last ones, are for validation
     seed:int=42,            # Seed of the validation noise
     device=None             # By default the GPU if there is one
-) -> DataLoaders:           # Training and validation loaders
+) -> NoisyDLs:              # Training and validation loaders
     """fastai DataLoaders: random patches with fresh noise to train on, whole pictures with fixed noise
     to validate"""
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
-    return DataLoaders(PatchDL(imgs[:-valid], noise, target, bs, size, n, device=device),
-                       NoisyDL(imgs[-valid:], noise, 'clean', 1, seed=seed, device=device), device=device)
+    train = PatchDL(imgs[:-valid], noise, target, bs, size, n, device=device)
+    whole = NoisyDL(imgs[-valid:], noise, 'clean', 1, seed=seed, device=device)
+    return NoisyDLs(train, whole, device=device)
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #d7e90a05
 _LEVELS = (15, 25, 50)     # those of the papers
@@ -99,12 +107,18 @@ class Natural:
     lr:float=1e-3           # Highest learning rate
 
     @property
-    def noise(self):
-        return GaussianNoise(tuple(s/255 for s in self.sigma) if isinstance(self.sigma, tuple)
-                             else self.sigma/255)
+    def blind(self): return isinstance(self.sigma, tuple)
 
     @property
-    def levels(self): return _LEVELS if isinstance(self.sigma, tuple) else (self.sigma,)
+    def channels(self): return self.model.get('channels', 1)
+
+    @property
+    def noise(self):
+        if self.blind: return GaussianNoise(tuple(s/255 for s in self.sigma))
+        return GaussianNoise(self.sigma/255)
+
+    @property
+    def levels(self): return _LEVELS if self.blind else (self.sigma,)
 
 _GREY, _IRCNN = ('bsd68', 'set12'), dict(dilations=(1,2,3,4,3,2,1), identity=True)
 NATURAL = {**{f'dncnn-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in (15, 25, 50)},
@@ -125,21 +139,18 @@ def train_natural(
     resume:bool=False       # Go on from the checkpoint in `out`?
 ) -> tuple:                 # A `Denoiser`, and what its records say of the training
     "Train one denoiser on natural images"
-    p = NATURAL[pick(variant, NATURAL, 'training')]
-    lr = lr or p.lr
+    protocol = NATURAL[pick(variant, NATURAL, 'training')]
     set_seed(seed)
-    imgs = landscape(pictures(p.source, p.model.get('channels', 1)))
-    dls = patch_dls(imgs, p.noise, size=p.size, n=patches, bs=bs or p.bs)
-    learn = denoise_learner(dls, create_model('dncnn', **p.model), precision=precision)
-    train(learn, epochs, lr, checkpoint=Path(out)/'checkpoints'/f'{variant}.pth', resume=resume, seed=seed)
-    dn = Denoiser(learn.model.float(), dict(channels=imgs.shape[1]), device=dls.device)
-    return dn, dict(**surroundings(dls.device), model='dncnn', parameters=n_params(dn.model),
-                    trained_on=p.source, trained_with=repr(p.noise), patch=p.size,
-                    pictures=len(dls.train.images), patches=patches,
-                    epochs=epochs, batch_size=dls.train.bs, precision=learn.precision, seed=seed,
-                    target='clean', loss='MSELoss()', lr=lr,
-                    seconds=learn.seconds,
-                    images_per_second=patches*epochs/learn.seconds if learn.seconds else None)
+    imgs = landscape(pictures(protocol.source, protocol.channels))
+    dls = patch_dls(imgs, protocol.noise, size=protocol.size, n=patches, bs=bs or protocol.bs)
+    learn = denoise_learner(dls, create_model('dncnn', **protocol.model), precision=precision)
+    train(learn, epochs, lr or protocol.lr, checkpoint=Path(out)/'checkpoints'/f'{variant}.pth',
+          resume=resume,
+          seed=seed)
+    dn = Denoiser(learn.model.float(), dict(channels=protocol.channels), device=dls.device)
+    return dn, dict(**training_record(learn), model='dncnn', trained_on=protocol.source,
+                    trained_with=repr(protocol.noise), patch=protocol.size, pictures=len(dls.train.images),
+                    patches=patches)
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #2f6de2f8
 def score_pictures(
@@ -157,9 +168,8 @@ def score_pictures(
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #1d58a3e2
 PUBLISHED_PSNR = {      # as tabulated with DnCNN (arXiv 1608.03981) and FFDNet (arXiv 1710.04026)
-    'bsd68': {'BM3D': (31.07, 28.57, 25.62), 'TNRD': (31.42, 28.92, 25.97),
-              'DnCNN-S': (31.73, 29.23, 26.23), 'DnCNN-B': (31.61, 29.16, 26.23),
-              'FFDNet': (31.63, 29.19, 26.29)},
+    'bsd68': {'BM3D': (31.07, 28.57, 25.62), 'TNRD': (31.42, 28.92, 25.97), 'DnCNN-S': (31.73, 29.23, 26.23),
+              'DnCNN-B': (31.61, 29.16, 26.23), 'FFDNet': (31.63, 29.19, 26.29)},
     'set12': {'BM3D': (32.37, 29.97, 26.72), 'DnCNN-S': (32.86, 30.44, 27.18),
               'DnCNN-B': (32.68, 30.36, 27.21), 'FFDNet': (32.75, 30.43, 27.32)},
     'cbsd68': {'CBM3D': (33.52, 30.71, 27.38), 'CDnCNN-B': (33.89, 31.23, 27.92),
@@ -167,10 +177,10 @@ PUBLISHED_PSNR = {      # as tabulated with DnCNN (arXiv 1608.03981) and FFDNet 
 
 def _published(data, variant, level):
     "The paper's number for a training, with its source"
-    name = 'CDnCNN-B' if data == 'cbsd68' else 'DnCNN-B' if isinstance(NATURAL[variant].sigma,
-                                                                       tuple) else 'DnCNN-S'
-    v = PUBLISHED_PSNR.get(data, {}).get(name)
-    return v and dict(psnr=v[_LEVELS.index(level)], source=f'{name}, arXiv 1608.03981')
+    name = 'DnCNN-B' if NATURAL[variant].blind else 'DnCNN-S'
+    if data == 'cbsd68': name = 'CDnCNN-B'
+    psnrs = PUBLISHED_PSNR.get(data, {}).get(name)
+    return psnrs and dict(psnr=psnrs[_LEVELS.index(level)], source=f'{name}, arXiv 1608.03981')
 
 def bsd_records(
     fn,                 # Restores `[1,C,H,W]`
@@ -180,19 +190,17 @@ def bsd_records(
     **fields            # What the records say of the method
 ) -> list:              # One record for each data set and level
     "Score a method on natural images"
-    done, common = [], {**dict.fromkeys(('parameters', 'epochs', 'batch_size', 'precision', 'seed',
-                                         'target', 'seconds',
-                                         'images_per_second')), **surroundings(), **fields}
+    done, training = [], fields.get('training')
+    common = {**UNTRAINED, **surroundings(), **fields, 'experiment': 'bsd'}
     for data in test:
         imgs = pictures(data, channels)
+        sizes = dict(train=fields.get('patches'), valid=10, test=len(imgs))
         for level in levels:
             noise = GaussianNoise(level/255)
-            variant = fields.get('training')
-            done.append({**common, 'experiment': 'bsd', 'data': data, 'noise': repr(noise),
-                         'level': level, 'variant': '-'.join(filter(None, [variant, str(level)])),
-                         'images': dict(train=fields.get('patches'), valid=10, test=len(imgs)),
+            done.append({**common, 'data': data, 'noise': repr(noise), 'level': level,
+                         'variant': joined(training, str(level)), 'images': sizes,
                          **score_pictures(fn, imgs, noise),
-                         'published': variant and _published(data, variant, level)})
+                         'published': training and _published(data, training, level)})
     return done
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #fd233b62
@@ -217,16 +225,17 @@ def reproduce_bsd(
     **kwargs                # epochs, patches, bs, seed, precision: as for `train_natural`
 ) -> tuple:                 # Records, and their folder
     "Train on natural images by the paper's protocol; write records for the ledger and weights to package"
-    out, tests = Path(out) if resume else free_folder(out), dict.fromkeys(t for v in variants
-                                                                          for t in NATURAL[v].test)
-    done = [r for t in tests if filters for r in bsd_filters(t)]
-    for v in variants:
-        print(f'\n{v}: {NATURAL[v].noise}', flush=True)
-        dn, told = train_natural(v, out, resume=resume, **kwargs)
-        rs = bsd_records(dn, NATURAL[v].test, NATURAL[v].levels, dn.card['channels'], training=v, **told)
-        save_denoiser(dn.model, v, 'dncnn', next((r for r in rs if r['level'] == 25), rs[0]),
-                      out/'weights', **NATURAL[v].model)
-        done += rs
+    out, done = Path(out) if resume else free_folder(out), []
+    if filters:
+        for data in dict.fromkeys(t for v in variants for t in NATURAL[v].test): done += bsd_filters(data)
+    for name in variants:
+        protocol = NATURAL[name]
+        print(f'\n{name}: {protocol.noise}', flush=True)
+        dn, told = train_natural(name, out, resume=resume, **kwargs)
+        records = bsd_records(dn, protocol.test, protocol.levels, protocol.channels, training=name, **told)
+        shown = next((r for r in records if r['level'] == 25), records[0])
+        save_denoiser(dn.model, name, 'dncnn', shown, out/'weights', **protocol.model)
+        done += records
     for r in done: save_record(r, out/'results', overwrite=True)
     return done, out
 
@@ -239,15 +248,15 @@ def bsd_table(
     rows = {}
     for r in records:
         if r['data'] != data: continue
-        name = r.get('training') or full_name(r['model'])
-        row = rows.setdefault(name, {'patches × epochs': f"{r['patches']:,} × {r['epochs']}"
-                                     if r.get('patches') else '', 'source': 'ledger'})
+        row = rows.setdefault(r.get('training') or full_name(r['model']), dict(source='ledger'))
+        row['patches × epochs'] = f"{r['patches']:,} × {r['epochs']}" if r.get('patches') else ''
         row[f"σ = {r['level']}"] = r['psnr']
-    for name, v in PUBLISHED_PSNR.get(data, {}).items():
-        rows[name] = {**{f'σ = {s}': p for s,p in zip(_LEVELS, v)}, 'source': 'published'}
-    df = pd.DataFrame.from_dict(rows, orient='index').reindex(columns=[*(f'σ = {s}' for s in _LEVELS),
-                                                                       'patches × epochs', 'source'])
+    columns = [f'σ = {s}' for s in _LEVELS]
+    for name, psnrs in PUBLISHED_PSNR.get(data, {}).items():
+        rows[name] = {**dict(zip(columns, psnrs)), 'source': 'published'}
+    df = pd.DataFrame.from_dict(rows, orient='index').reindex(columns=[*columns, 'patches × epochs',
+                                                                       'source'])
     df = df.sort_values('σ = 25', ascending=False, kind='stable')
     df.index.name = 'method'
-    return df.apply(lambda c: c.map('{:.2f}'.format).replace('nan', '') if c.name.startswith('σ')
-                    else c.fillna(''))
+    for c in columns: df[c] = df[c].map('{:.2f}'.format).replace('nan', '')
+    return df.fillna('')

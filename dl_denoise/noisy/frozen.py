@@ -74,7 +74,7 @@ def noise_leak(
     denoise,                # Takes and returns `[B,C,H,W]`: a `Denoiser`, a network, any function
     noisy:Tensor,           # Noisy images `[B,C,H,W]`, as in training or in the published test
     clean:Tensor,           # The same images, clean
-    noise:Noise=None,       # Draws fresh noise; by default the given one, turned round, goes to the next image
+    noise:Noise=None,       # Draws fresh noise; by default the given one, turned, goes to the next image
     tolerance:float=.1,     # A gap up to here, in dB, is no leak
     generator:torch.Generator=None     # For the fresh noise, on the images' device
 ) -> Leak:                  # Prints as one line with the verdict

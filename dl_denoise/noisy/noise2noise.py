@@ -7,10 +7,9 @@ __all__ = ['CopiesDL', 'fixed_copies']
 
 # %% ../../nbs/03_noisy/01_noise2noise.ipynb #782071e1
 import torch
-from fastai.data.core import DataLoaders
 from torch import Tensor
 from ..core import UsageError
-from ..data import NoisyDL, Splits, denoise_dls
+from ..data import NoisyDL, NoisyDLs, Splits, denoise_dls
 from ..noise import Noise
 
 # %% ../../nbs/03_noisy/01_noise2noise.ipynb #ee2ad0b1
@@ -50,7 +49,7 @@ def fixed_copies(
     bs:int=128,             # Images in a training batch
     seed:int=42,            # Of the copies, and of the validation and test noise
     device=None             # By default the GPU if there is one
-) -> DataLoaders:           # As `denoise_dls`
+) -> NoisyDLs:              # As `denoise_dls`
     "As `denoise_dls`, but each training image has so many noisy copies and no more"
     if copies < 1: raise UsageError(f"copies must be a whole number of at least 1, got {copies}")
     dls = denoise_dls(data, noise, target, bs, seed, device)
@@ -59,4 +58,4 @@ def fixed_copies(
     bank = torch.cat([draw(y.to(dls.device)) for y in data.train.split(1000)])
     train = CopiesDL(bank, data.train if target == 'clean' else None, noise=noise, bs=bs, shuffle=True,
                      device=dls.device)
-    return DataLoaders(train, dls.valid, dls[2], device=dls.device)
+    return NoisyDLs(train, dls.valid, dls.test, device=dls.device)

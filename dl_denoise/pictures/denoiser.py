@@ -10,14 +10,14 @@ from functools import singledispatch
 from pathlib import Path
 import numpy as np, torch
 from fastcore.basics import patch
-from fastprogress import progress_bar
 from safetensors.torch import load_file, save
 from torch import nn, Tensor
-from ..core import DATA_TERMS, DenoiseError, WEIGHTS, atomic, file_hash, find_card, number, save_json
-from .tiles import Runner, grid_step, reach, windows
+from ..core import (DATA_TERMS, WEIGHTS, DenoiseError, UsageError, atomic, bar, file_hash, find_card,
+                             number, save_json)
 from ..metrics import score
-from ..ranges import WHITES, image_view, to_unit, white_of
 from ..models.blocks import create_model
+from .tiles import Runner, grid_step, reach, windows
+from ..ranges import from_unit, image_view, to_unit, white_of
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #c25f6a93
 class Denoiser:
@@ -27,7 +27,7 @@ class Denoiser:
         model:nn.Module,
         card:dict=None,         # Its model card
         device=None,            # By default the GPU if there is one
-        engine:str='auto',      # One of `large.ENGINES`
+        engine:str='auto',      # One of `tiles.ENGINES`
         tile:int=512,           # Height and width of the tiles of large pictures
         half:bool=None          # Convolutions in 16 bits? By default on a GPU only
     ):
@@ -49,25 +49,36 @@ class Denoiser:
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #ee0375fc
 @patch
+def through(self:Denoiser, noisy, pixels):
+    """Floats `[B,C,H,W]` through the network, grey or colour as it takes them;
+    `pixels` is the whole work's size"""
+    if noisy.shape[1] == self.channels: return self.runner(noisy, pixels)
+    planes = noisy.flatten(0, 1)[:, None].expand(-1, self.channels, -1, -1)      # every colour by itself
+    return self.runner(planes, pixels).mean(1).reshape(noisy.shape)
+
+@patch
 def restore(self:Denoiser, x, strength, progress, white):
     "Denoise a tensor `[B,C,H,W]` of any kind, tile by tile"
     (B, C, H, W), white = x.shape, white_of(x) if white is None else number(white, 'white', 1e-6)
     if C not in (self.channels, 1, 3):
         raise DenoiseError(f"this denoiser takes images with {self.channels} "
-                           f"channel{'s'*(self.channels>1)}, got the shape {list(x.shape)} as [batch, "
-                           f"channel, height, width]; pictures have 1 or 3")
-    out, cut, n = torch.empty_like(x), self.windows(H, W), max(1, self.tile**2//(H*W))
-    work = [(slice(i, i+n), *o) for i in range(0, B, n) for o in cut]
-    for b, inner, outer, kept in (progress_bar(work, leave=False) if progress and len(work) > 1 else work):
-        noisy = to_unit(x[(b, slice(None), *outer)], white)
-        given = noisy if C == self.channels else noisy.reshape(-1, 1, *noisy.shape[2:]).expand(-1, self.channels, -1, -1)
-        y = self.runner(given, x.numel())
-        y = (y if C == self.channels else y.mean(1)).reshape(noisy.shape)
+                           f"channel{'s'*(self.channels>1)}, got "
+                           f"the shape {list(x.shape)} as [batch, channel, height, width]; pictures have "
+                           f"1 or 3")
+    # no noise
+    if x.numel() > 1 and (x == x.flatten()[0]).all() and not x.is_floating_point(): return x.clone()
+    out, n = torch.empty_like(x), max(1, self.tile**2//(H*W))
+    tiles = self.windows(H, W)
+    work = [(slice(i, i+n), *tile) for i in range(0, B, n) for tile in tiles]
+    for images, inner, outer, kept in bar(work, show=progress and len(work) > 1):
+        source = x[(images, slice(None), *outer)]
+        noisy = to_unit(source, white)
+        y = self.through(noisy, x.numel())
         if strength < 1: y = noisy.lerp(y, strength)
-        y = (y.clamp(0, 1)*white).round() if x.dtype in WHITES else y*white
-        out[(b, slice(None), *inner)] = y[(..., *kept)].to(x.dtype)
+        out[(images, slice(None), *inner)] = from_unit(y, source, white)[(..., *kept)]
     return out
 
+# %% ../../nbs/04_pictures/01_denoiser.ipynb #3368ecf5
 @singledispatch
 def denoise_any(
     x,                      # Tensor or array; the modules that know other kinds register them
@@ -89,12 +100,39 @@ def __call__(self:Denoiser,
     x,                      # Tensor, array, Pillow picture, or path
     strength:float=1.,      # 0 gives the input, 1 the network's result, and what is between is a blend
     progress:bool=False,    # Show a progress bar?
-    white:float=None        # Value of white; by default 255 or 65535 for whole numbers, 1 for floats
+    white:float=None        # Value of white; by default what `ranges.white_of` says
 ):                          # The denoised image, of the same kind
     "Denoise one image or a batch; the same input gives the same output"
     return denoise_any(x, self, number(strength, 'strength', 0, 1), progress, white)
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #63bc22af
+_BOUND = 2e-4      # what rounding to 16 bits may change of an output from 0 to 1, on average
+
+def _halved(model):
+    "The weights rounded to 16 bits, or as they are if the network would notice"
+    state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
+    device, was = next(model.parameters()).device, model.training
+    channels = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels
+    x = torch.rand(4, channels, 48, 48, generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.no_grad():
+        model.eval()
+        before = model(x)
+        model.load_state_dict(half)
+        change = (model(x) - before).abs().mean().item()
+        model.load_state_dict(state)
+    model.train(was)
+    return half if change < _BOUND else state
+
+def _check_rebuilds(model, architecture, arguments):
+    "Raise `UsageError` unless a network of these arguments takes the model's weights"
+    try: create_model(architecture, **arguments).load_state_dict(model.state_dict())
+    except (RuntimeError, TypeError) as e:
+        raise UsageError(f"create_model({architecture!r}, **{arguments}) does not make this network, so "
+                         f"the file "
+                         "could not be loaded again; give save_denoiser the arguments that it was made with, "
+                         "such as depth=3, width=8") from e
+
 def save_denoiser(
     model:nn.Module,
     name:str,             # Name of the packaged denoiser
@@ -103,19 +141,20 @@ def save_denoiser(
     folder,               # Where the two files go
     **kwargs              # What `create_model` needs besides the architecture
 ) -> Path:                # The weights' file
-    "Write NAME.safetensors and its card NAME.json"
+    "Write NAME.safetensors, in 16 bits where that changes nothing, and its card NAME.json"
+    _check_rebuilds(model, architecture, kwargs)
     path = Path(folder)/f'{name}.safetensors'
-    state = {k: v.detach().cpu().contiguous() for k,v in model.state_dict().items()}
-    with atomic(path, 'wb') as f: f.write(save(state))
-    save_json(dict(name=name, architecture=architecture, arguments=kwargs,
-                   channels=kwargs.get('channels', 1), file=path.name,
-                   hash=file_hash(path), licence='Apache-2.0',
-                   training_data=DATA_TERMS.get(record.get('trained_on', record.get('data'))),
-                   record=record), path.with_suffix('.json'))
+    with atomic(path, 'wb') as f: f.write(save(_halved(model)))
+    terms = DATA_TERMS.get(record.get('trained_on', record.get('data')))
+    card = dict(name=name, architecture=architecture, arguments=kwargs, channels=kwargs.get('channels', 1),
+                file=path.name, hash=file_hash(path), licence='Apache-2.0', training_data=terms,
+                record=record)
+    save_json(card, path.with_suffix('.json'))
     return path
 
+# %% ../../nbs/04_pictures/01_denoiser.ipynb #33d0f3a3
 def load_denoiser(
-    name:str,             # A packaged denoiser, one of `cards()`; or your own file NAME.json or NAME.safetensors
+    name:str,             # A packaged denoiser, one of `cards()`; or your own NAME.json or NAME.safetensors
     device=None,          # By default the GPU if there is one
     folder=WEIGHTS,       # Where packaged weights and cards lie
     **kwargs              # engine, tile, half: as for `Denoiser`

@@ -99,7 +99,8 @@ class Runner:
         engine:str='auto',      # One of `ENGINES`
         half:bool=None          # Convolutions in 16 bits? By default on a GPU only
     ):
-        self.channels, self.device, self.engine, self._session = channels, torch.device(device), pick(engine, ENGINES, 'engine'), None
+        self.channels, self.device, self._session = channels, torch.device(device), None
+        self.engine = pick(engine, ENGINES, 'engine')
         if engine == 'onnxruntime' and find_spec('onnxruntime') is None:
             raise UsageError("the engine onnxruntime is not installed: pip install 'dl_denoise[onnx]', "
                              "or choose the engine torch")
@@ -118,7 +119,8 @@ class Runner:
     def __call__(self, x:Tensor, pixels:int=None) -> Tensor:
         "Denoise a batch; `pixels` is how large the whole work is, if there is more of it"
         session = self.session(pixels or x[:,0].numel())
-        return torch.from_numpy(session.run(None, {'noisy': x.contiguous().numpy()})[0]) if session else self._torch(x)
+        if session is None: return self._torch(x)
+        return torch.from_numpy(session.run(None, {'noisy': x.contiguous().numpy()})[0])
 
 # %% ../../nbs/04_pictures/03_tiles.ipynb #157962eb
 def _open(runner):
