@@ -20,6 +20,10 @@ from .models.cae import *
 from .models.dncnn import *
 from .models.win5rb import *
 from .learner import *
+from .noisy.noise2noise import *
+from .noisy.clipping import *
+from .noisy.losses import *
+from .noisy.frozen import *
 from .pictures.tiles import *
 from .pictures.denoiser import *
 from .pictures.sigma import *
@@ -27,14 +31,10 @@ from .pictures.evidence import *
 from .pictures.files import *
 from .pictures.cleaning import *
 from .pictures.folders import *
-from .experiments.demo1 import *
-from .experiments.photographs import *
-from .noisy.noise2noise import *
 from .pictures.captures import *
 from .pictures.medical import *
-from .noisy.clipping import *
-from .noisy.losses import *
-from .noisy.frozen import *
+from .experiments.demo1 import *
+from .experiments.photographs import *
 from .experiments.demo2 import *
 
 # %% ../nbs/06_ledger/05_all.ipynb #929a9ff5

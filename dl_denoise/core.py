@@ -166,6 +166,7 @@ def _try_mirror(url, part, digest, timeout):
     part.unlink()
     return f'{url}: the bytes are not the expected ones (wrong hash)'
 
+# %% ../nbs/06_ledger/03_core.ipynb #e0ce8672
 def download(
     urls,                  # Addresses of the same file, the first tried first
     path,                  # Where it is to be

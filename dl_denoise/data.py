@@ -175,6 +175,7 @@ def image_files(
                            f"{', '.join(sorted(_SUFFIXES))}")
     return files
 
+# %% ../nbs/01_measure/02_data.ipynb #6ceccf35
 def pictures(
     source,             # A folder, or one of `PICTURE_SETS` under `DL_DENOISE_DATA`
     channels:int=1      # 1: grey, 3: colour

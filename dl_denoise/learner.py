@@ -65,6 +65,7 @@ class DenoiseLearner(Learner):
         raise UsageError("a denoiser's eight ways to turn and flip an image are averaged by "
                          "eight_ways(learn.model, images) of dl_denoise.pictures.evidence")
 
+# %% ../nbs/02_clean/01_learner.ipynb #6da58a61
 class FloatPrediction(Callback):
     "Whatever the network computes in, the loss gets float32"
     order = 11

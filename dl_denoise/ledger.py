@@ -88,6 +88,7 @@ def read_lines(
     records = [json.loads(o) for o in lines]
     return {record_name(r): r for r in records}
 
+# %% ../nbs/06_ledger/01_ledger.ipynb #4e8dc3fb
 def save_record(
     record:dict,              # With at least `FIELDS`
     folder,                   # Where the file of its experiment lies

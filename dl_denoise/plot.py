@@ -22,6 +22,7 @@ def to_array(
     while a.ndim > 2 and a.shape[0] == 1: a = a[0]
     return (a.permute(1, 2, 0) if a.ndim == 3 else a).numpy()
 
+# %% ../nbs/06_ledger/04_plot.ipynb #b46109ac
 def show_rows(
     rows,                # Rows of pairs (image, caption or None)
     row_titles=(),       # Text at the left of each row

@@ -67,6 +67,7 @@ def to_unit(
                            f"{high*white:.4g}; say where its white is, for example white=255")
     return unit
 
+# %% ../nbs/01_measure/05_ranges.ipynb #1754f4af
 def from_unit(
     unit:Tensor,    # A result on the scale from 0 to 1
     x:Tensor,       # The image that it was made from

@@ -82,8 +82,7 @@ for p, cells in tests.items():
     exec(next(s for s in sources if s.startswith('#| hide\\nimport')), space)
     for c in cells: exec(c, space)
 from dl_denoise.apps.server import read_options
-from dl_denoise.noise import NOISES
-from dl_denoise.apps.widgets import STRENGTHS, make_noise
+from dl_denoise.noise import NOISES, STRENGTHS, make_noise
 assert set(NOISES) == set(STRENGTHS)
 noise = read_options(dict(noise='even', strength=.3), ['cnn-mnist'])['noise']
 print(noise, make_noise('even', .5), sep='\\n')
@@ -128,16 +127,16 @@ def test_commands():
 def test_use(done):
     "The noise has its name, Demo 1 on the command line trains the network"
     copy, pages, out = done
-    assert pages == ['nbs/02_clean/08_dilated.ipynb', 'nbs/01_measure/05_average.ipynb']
+    assert pages == ['nbs/02_clean/08_dilated.ipynb', 'nbs/01_measure/06_average.ipynb']
     assert out.startswith('EvenNoise(width=0.3)\nEvenNoise(width=0.5)\n'), out[-2000:]
-    assert re.search(r'^dilated +0\.\d+', out, flags=re.M), out[-2000:]
+    assert re.search(r'^Dilated +0\.\d+', out, flags=re.M), out[-2000:]
     assert (copy/'demo1'/'weights'/'dilated-digits.safetensors').exists()
 
 def test_frame(done):
     "What tests/test_frame.py asks of every page holds for the new ones, and the sidebar has them"
     copy, pages, _ = done
     wanted = ' or '.join(['test_sidebar', 'test_all', 'test_readme_and_index', 'dilated',
-                          *(Path(p).stem for p in pages), '01_noise', '05_widgets'])
+                          *(Path(p).stem for p in pages), '01_noise'])
     ran = subprocess.run([sys.executable, '-m', 'pytest', '-q', 'tests/test_frame.py', '-k', wanted],
                          cwd=copy, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     assert ran.returncode == 0, ran.stdout[-4000:]

@@ -84,9 +84,9 @@ def llms(proc):
             target = address() + Path(p).with_name(h['output-file']).as_posix()
             parts.append(f"- [{h['title']}]({target}): {h['description']}")
         parts.append('')
-    head = (f"# {cfg['title']}\n\n> {cfg['description']}\n\n"
-            f"Install with `pip install {cfg['lib_name']}`; source: {cfg['git_url']}\n\n")
-    return head + '\n'.join(parts)
+    top = (f"# {cfg['title']}\n\n> {cfg['description']}\n\n"
+           f"Install with `pip install {cfg['lib_name']}`; source: {cfg['git_url']}\n\n")
+    return top + '\n'.join(parts)
 
 # ---- links
 

@@ -223,6 +223,7 @@ def denoise(
                       max_megapixels=max_megapixels)
     if len(pairs) > 1: say(f'{n} picture{"s"*(n != 1)} cleaned; the results are in {out}')
 
+# %% ../../nbs/05_play/01_cli.ipynb #fc200a98
 def _check_denoise(out, model, sigma, strength, poisson, white, report, quality, max_megapixels):
     "Raise `UsageError` for what makes no sense, before anything heavy is loaded"
     number(strength, 'strength', 0, 1)

@@ -278,6 +278,7 @@ def _results(jobs, seconds, gone):
         raise Refused(503, f"the server is busy: the image's turn did not come within {seconds:g} "
                            f"seconds; try again", retry=2)
 
+# %% ../../nbs/05_play/02_server.ipynb #62c43600
 def denoise_request(
     pixels:np.ndarray,      # The image, `[H,W]` float32
     options:dict,           # As `read_options` gives

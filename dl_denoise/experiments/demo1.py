@@ -203,6 +203,7 @@ def announce(
     "Say what is compared, and where the results go"
     print(f'{c.data}\nnoise: {c.noise}\nresults go to {c.out}/', flush=True)
 
+# %% ../../nbs/02_clean/07_demo1.ipynb #5e909a19
 def demo1(
     source='digits',            # 'digits', 'mnist', 'fashion-mnist', 'kmnist', or a folder of pictures
     sigma:float=.5,             # Standard deviation of the noise

@@ -57,6 +57,7 @@ def target_and_loss(
     if way == 'n2n-unclipped': return GaussianNoise(sigma), None
     return 'noisy', CensoredLoss(sigma)
 
+# %% ../../nbs/03_noisy/06_demo2.ipynb #005b5181
 def add_way(
     c:Comparison,
     way:str,                    # One of `WAYS` but 'n2n-unbiased'

@@ -56,6 +56,7 @@ def _check_scene(paths, images):
                                f"independent, "
                                "or the network learns to keep it")
 
+# %% ../../nbs/04_pictures/09_captures.ipynb #d1017deb
 def _scenes(folders, channels):
     "Captures as `read_captures` gives them, and the value of white in files of 16 bits"
     if len(folders) < 2:
@@ -148,6 +149,7 @@ class FrozenNorms(Callback):
         for m in self.model.modules():
             if isinstance(m, nn.BatchNorm2d): m.eval()
 
+# %% ../../nbs/04_pictures/09_captures.ipynb #edfc97eb
 def train_pairs(
     a, b,                       # Folders of captures; files of the same name show the same scene
     out,                        # Folder for the weights, their card and the checkpoint
@@ -185,6 +187,7 @@ def train_pairs(
                 pairs=[Path(o).name for o in (a, b)])
     return _keep(learn, new.model, old.card, name, out, told)
 
+# %% ../../nbs/04_pictures/09_captures.ipynb #bc86f727
 def _keep(learn, model, card, name, out, told):
     "Save the network with a card, and open it as everybody will"
     dls = learn.dls

@@ -133,6 +133,7 @@ def _check_rebuilds(model, architecture, arguments):
                          "could not be loaded again; give save_denoiser the arguments that it was made with, "
                          "such as depth=3, width=8") from e
 
+# %% ../../nbs/04_pictures/01_denoiser.ipynb #abc1fd94
 def save_denoiser(
     model:nn.Module,
     name:str,             # Name of the packaged denoiser

@@ -122,11 +122,12 @@ def _panels(x, result, dn, e):
     limit = 3*255*max(e['spread'], 1e-3)
     signed = dict(cmap=DIFF, vmin=-limit, vmax=limit, interpolation='nearest')
     square = dict(cmap=DIFF, vmin=-1, vmax=1, extent=(-5.5, 5.5, 5.5, -5.5))
+    spread = eight_ways(dn, x)[1].mean(1)[0]*255
     return [('noisy', to_array(x.clamp(0, 1)), {}),
             ('result', to_array(result.clamp(0, 1)), {}),
             ('residual, of 255', (x - result).mean(1)[0]*255, signed),
             ("residual's autocorrelation", autocorrelation(x - result, 5), square),
-            ('spread over eight ways, of 255', eight_ways(dn, x)[1].mean(1)[0]*255, dict(cmap='magma', vmin=0))]
+            ('spread over eight ways, of 255', spread, dict(cmap='magma', vmin=0))]
 
 def _psnr_after(x, y, dn, sigma, given):
     "The result's PSNR in words, as far as Stein's estimate tells it; '' if it does not"

@@ -125,6 +125,7 @@ def _cmyk(im, notes):
                                          ImageCms.createProfile('sRGB'), outputMode='RGB')
     return im.convert('RGB')
 
+# %% ../../nbs/04_pictures/04_files.ipynb #17915177
 def _pillow_pixels(f, im, notes):
     "Pixels and alpha of an opened file"
     depth, kind = (16, im.mode) if im.mode.startswith('I;16') else (8, im.mode)
@@ -261,6 +262,7 @@ def _read(f, limit):
     return Picture(*(None if o is None else np.require(turned(o), requirements='CW') for o in found),
                    notes=notes, **told)
 
+# %% ../../nbs/04_pictures/04_files.ipynb #8630f6fd
 def read_picture(
     source,                             # Path, or the bytes of a file
     max_megapixels:float=MEGAPIXELS     # Larger pictures are refused before they are unpacked
@@ -322,6 +324,7 @@ def _stacked(pic):
     "Pixels and alpha in one array"
     return pic.pixels if pic.alpha is None else np.dstack([pic.pixels, pic.alpha])
 
+# %% ../../nbs/04_pictures/04_files.ipynb #b8fee431
 def _png16(a, f, **kw):
     "A PNG file of 16 bits: Pillow writes what goes around the pixels"
     h, w, kind = *a.shape[:2], {1: 0, 2: 4, 3: 2, 4: 6}[a.shape[2] if a.ndim == 3 else 1]
@@ -377,6 +380,7 @@ def _pillow(pic, f, fmt, quality):
     if a.dtype == np.uint16 and fmt == 'PNG': _png16(a, f, **kw)
     else: Image.fromarray(a).save(f, fmt, **kw)
 
+# %% ../../nbs/04_pictures/04_files.ipynb #65aecfde
 def encode_picture(
     pic:Picture,
     format:str='PNG',       # 'PNG', 'JPEG', 'TIFF', 'BMP' or 'WEBP'

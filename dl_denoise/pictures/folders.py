@@ -139,6 +139,7 @@ def _as_they_come(pairs, work, jobs):
         for future in as_completed(futures): yield future.result()
     finally: pool.shutdown(wait=True, cancel_futures=True)
 
+# %% ../../nbs/04_pictures/06_folders.ipynb #3a5b6a1b
 def denoise_files(
     pairs,                      # From `plan`
     jobs:int=1,                 # Pictures at the same time
