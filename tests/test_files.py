@@ -210,6 +210,52 @@ def test_report_that_fails(tmp_path, monkeypatch):
     told = denoise_file(tmp_path/'in.png', tmp_path/'out.png', lambda name: blur(), Cleaning(report=True))
     assert 'no report: ZeroDivisionError' in told and (tmp_path/'out.png').exists()
 
+# ---- files that are made to harm
+
+def directory(*entries, following=0, data=b''):
+    "A TIFF file of one directory: entries (tag, type, count, value), then where the next directory lies"
+    packed = b''.join(struct.pack('<HHII', *o) for o in sorted(entries))
+    return b'II*\0' + struct.pack('<IH', 8, len(entries)) + packed + struct.pack('<I', following) + data
+
+def grey_page(width, height, compression, start, n):
+    return [(256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, compression), (262, 3, 1, 1),
+            (273, 4, 1, start), (277, 3, 1, 1), (278, 4, 1, height), (279, 4, 1, n)]
+
+def test_circle_of_pages():
+    page = grey_page(8, 8, 1, 126, 64)
+    with pytest.raises(DenoiseError, match='in a circle|damaged'):
+        read_picture(directory(*page, following=8, data=bytes(64)))
+
+def test_bomb_in_a_strip():
+    "16×16 pixels whose strip unpacks to 200 MB"
+    import tracemalloc
+    strip = zlib.compress(bytes(200_000_000), 9)
+    tracemalloc.start()
+    with pytest.raises(DenoiseError, match='more than its pixels need'):
+        read_picture(directory(*grey_page(16, 16, 8, 122, len(strip)), data=strip))
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+def test_no_other_file_is_opened(tmp_path):
+    "An OME description that names another file"
+    secret = tmp_path/'secret.tif'
+    tifffile.imwrite(secret, np.full((8, 8), 7, np.uint8))
+    ome = ('<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels '
+           'ID="P:0" '
+           'DimensionOrder="XYCZT" Type="uint8" SizeX="8" SizeY="8" SizeC="1" SizeZ="1" '
+           'SizeT="1"><TiffData IFD="0">'
+           '<UUID FileName="secret.tif">urn:uuid:0</UUID></TiffData></Pixels></Image></OME>')
+    tifffile.imwrite(tmp_path/'a.ome.tif', np.full((8, 8), 3, np.uint8), description=ome, metadata=None)
+    assert (read_picture(tmp_path/'a.ome.tif').pixels == 3).all()
+
+@pytest.mark.parametrize('name,data', [
+    ('a.dng', tiff(np.zeros((8, 8), np.uint16))), ('a.CR3', b'whatever'),
+    ('a.tif', tiff(np.zeros((8, 8), np.uint16), extratags=[(50706, 'B', 4, (1, 4, 0, 0), True)]))])
+def test_raw_files(tmp_path, name, data):
+    "What they are, and what to do"
+    (tmp_path/name).write_bytes(data)
+    with pytest.raises(DenoiseError, match="camera's raw file.*develop it first"): read_picture(tmp_path/name)
+
 # ---- faults
 
 def huge(w=20_000, h=20_000):
