@@ -4,6 +4,7 @@ from dl_denoise.core import DenoiseError, UsageError
 from dl_denoise.data import at_hand, pictures
 from dl_denoise.pictures.evidence import eight_ways, evidence, report, sure, verdict
 from dl_denoise.pictures.denoiser import load_denoiser
+from dl_denoise.ranges import white_of
 from dl_denoise.noise import GaussianNoise
 from dl_denoise.pictures.sigma import anscombe, estimate_poisson, estimate_sigma, inverse_anscombe
 
@@ -56,9 +57,10 @@ def test_kinds_of_pictures():
     a = np.random.default_rng(0).normal(128, 25, (64, 64)).clip(0, 255).astype(np.uint8)
     want = estimate_sigma(a)
     assert abs(want*255 - 25) < 2
-    for same in (torch.from_numpy(a), a/255., a.astype(np.uint16)*257, np.stack([a]*3, -1),
-                 torch.from_numpy(a)[None, None]):
+    for same in (torch.from_numpy(a), a/255., np.stack([a]*3, -1), torch.from_numpy(a)[None, None]):
         assert abs(estimate_sigma(same) - want) < 1e-6
+    deep = a.astype(np.uint16)*257                     # its white is found, not the end of the numbers
+    assert abs(estimate_sigma(deep)*white_of(deep)/65535 - want) < 1e-4
     for odd in (a.astype(int), torch.full((16, 16), torch.nan), np.zeros((3, 3, 3, 3, 3), np.uint8)):
         with pytest.raises(DenoiseError): estimate_sigma(odd)
 
