@@ -4,7 +4,7 @@ bin := .venv/bin
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check prepare docs check-site data wheel build clean
+.PHONY: help demo test test-oldest test-newest check prepare tables adopt docs check-site data wheel build clean
 .DELETE_ON_ERROR:
 
 help:
@@ -13,6 +13,9 @@ help:
 	@echo 'make test-oldest, make test-newest'
 	@echo '               install the package with the oldest or the newest fastai it may have, and try it'
 	@echo 'make prepare   after a change to a notebook: export, clean, badges, README'
+	@echo 'make tables    run the pages that show records of the ledger again, and store their tables and figures'
+	@echo 'make adopt FROM=FOLDER'
+	@echo '               take records and weights of dl_denoise reproduce into the package, then as make tables'
 	@echo 'make check     are modules, notebooks and README in step?'
 	@echo 'make docs      build the site into _docs (needs Quarto)'
 	@echo 'make check-site  check of the site what can be checked without Quarto'
@@ -83,6 +86,15 @@ prepare: $(dev)
 	$(bin)/python tools/badges.py
 	$(bin)/nbdev_clean
 	$(bin)/python tools/export.py
+	$(bin)/python tools/readme.py
+
+tables: $(dev)
+	$(bin)/python tools/tables.py
+	$(bin)/python tools/readme.py
+
+adopt: $(dev)
+	@[ -n '$(FROM)' ] || { echo 'Name the folder: make adopt FROM=reproduce-all' >&2; exit 2; }
+	$(bin)/python tools/adopt.py '$(FROM)'
 	$(bin)/python tools/readme.py
 
 docs: $(dev)

@@ -67,8 +67,8 @@ def demo1(
     names = listed(models, MODELS, 'model')
     checked(data, sigma, precision, epochs=epochs, images=images, batch=batch)
     from dl_denoise.experiments.demo1 import demo1
-    _report(demo1(data, sigma, clip, epochs, images, names, seed=seed, bs=batch, precision=precision,
-                  scratch=scratch, out=out, resume=resume))
+    _report(demo1(data, sigma=sigma, clip=clip, epochs=epochs, images=images, models=names, seed=seed,
+                  bs=batch, precision=precision, scratch=scratch, out=out, resume=resume))
 
 def _report(c):
     "Print the table, and where things are"
@@ -102,9 +102,8 @@ def demo2(
     pick(model, MODELS, 'model')
     checked(data, sigma, precision, epochs=epochs, images=images, batch=batch)
     from dl_denoise.experiments.demo2 import demo2
-    _report(demo2(data, sigma, epochs, images, model, names, seed=seed, bs=batch, precision=precision,
-                  out=out,
-                  resume=resume))
+    _report(demo2(data, sigma=sigma, epochs=epochs, images=images, model=model, ways=names, seed=seed,
+                  bs=batch, precision=precision, out=out, resume=resume))
 
 # %% ../../nbs/05_play/01_cli.ipynb #99224984
 @command
@@ -134,8 +133,9 @@ def reproduce(
     if photographs:
         sizes = {k: v for k, v in dict(epochs=epochs, patches=images, bs=batch).items() if v}
         return _reproduce_bsd(names or PHOTOS, out or 'reproduce-bsd', filters=filters, **sizes, **same)
-    from dl_denoise.experiments.demo2 import reproduce
-    for c in reproduce(experiment, out, names, ways, images, epochs, batch, **same): _report(c)
+    from dl_denoise.experiments.reproduce import reproduce
+    for c in reproduce(experiment, out, models=names, ways=ways, images=images, epochs=epochs, bs=batch,
+                       **same): _report(c)
 
 def _reproduce_bsd(names, out, **kwargs):
     "Train on natural images, and print a table for each set"
