@@ -13,9 +13,9 @@ help:
 	@echo 'make test-oldest, make test-newest'
 	@echo '               install the package with the oldest or the newest fastai it may have, and try it'
 	@echo 'make prepare   after a change to a notebook: export, clean, badges, README'
-	@echo 'make tables    run the pages that show records of the ledger again, and store their tables and figures'
+	@echo 'make tables    run again every page that shows records or packaged networks, then prepare'
 	@echo 'make adopt FROM=FOLDER'
-	@echo '               take records and weights of dl_denoise reproduce into the package, then as make tables'
+	@echo '               take records and weights of dl_denoise reproduce into the package, then make tables'
 	@echo 'make check     are modules, notebooks and README in step?'
 	@echo 'make docs      build the site into _docs (needs Quarto)'
 	@echo 'make check-site  check of the site what can be checked without Quarto'
@@ -90,12 +90,13 @@ prepare: $(dev)
 
 tables: $(dev)
 	$(bin)/python tools/tables.py
-	$(bin)/python tools/readme.py
+	$(bin)/python tools/front.py
+	$(MAKE) prepare
 
 adopt: $(dev)
 	@[ -n '$(FROM)' ] || { echo 'Name the folder: make adopt FROM=reproduce-all' >&2; exit 2; }
 	$(bin)/python tools/adopt.py '$(FROM)'
-	$(bin)/python tools/readme.py
+	$(MAKE) tables
 
 docs: $(dev)
 	$(bin)/python tools/website.py

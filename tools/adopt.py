@@ -1,8 +1,7 @@
-"""Take finished records and weights, as `dl_denoise reproduce` writes them, into the package, and run the
-pages again that show them. Nothing is taken from a folder in which anything is not as it should be"""
+"""Take finished records and weights, as `dl_denoise reproduce` writes them, into the package. Nothing is
+taken from a folder in which anything is not as it should be"""
 import json, sys
 from pathlib import Path
-import tables
 from dl_denoise.core import WEIGHTS, DenoiseError, cards, find_card
 from dl_denoise.experiments.reproduce import is_whole, shown
 from dl_denoise.ledger import RESULTS, read_lines, record_name, save_record, write_lines
@@ -65,6 +64,5 @@ def adopt(folder, ledger=RESULTS, weights=WEIGHTS):
     return [file.stem for file in found]
 
 if __name__ == '__main__':
-    try: names = adopt(sys.argv[1])
+    try: adopt(sys.argv[1])
     except DenoiseError as e: sys.exit(f'adopt: {e}')
-    tables.main([tables.SHOWS, *names])

@@ -1,42 +1,57 @@
-"""Run the pages that show records of the ledger again, top to bottom, and store what they show.
-Words after the command name other pages: those whose code has one of them"""
-import os, re, sys
+"Run again every page that shows records of the ledger or packaged networks, and store its outputs"
+import argparse, json, os, re, sys
+from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
-from nbdev.clean import nbdev_clean
 import badges
 
-SHOWS = 'load_records('
-LEFT_OUT = re.compile(r'^#\|\s*(slow|cuda|eval:\s*false)', flags=re.M)
+SHOWS_RECORDS = re.compile(r'\b(load_records|cards|load_denoiser)\(')
+LEFT_OUT = re.compile(r'^#\|\s*(eval:\s*false|slow|cuda)\b', flags=re.M)
+HIDDEN = re.compile(r'^#\|\s*hide\s*$', flags=re.M)
+# the whole of what pages shorten in tests, and figures
+ENVIRONMENT = dict(DL_DENOISE_SAVE_OUTPUTS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
 
-def code_cells(nb): return [c for c in nb.cells if c.cell_type == 'code']
+def pages():
+    "The pages with a cell that reads the ledger or a packaged network"
+    for page in badges.pages():
+        nb = json.loads(page.read_text(encoding='utf8'))
+        code = [''.join(c['source']) for c in nb['cells'] if c['cell_type'] == 'code']
+        if any(SHOWS_RECORDS.search(o) for o in code): yield page
 
-def pages_with(words):
-    "The pages whose code has one of these words"
-    def code(page): return '\n'.join(c.source for c in code_cells(nbformat.read(page, 4)))
-    return [p for p in badges.pages() if any(w in code(p) for w in words)]
+def outputs(cell):
+    "What a page keeps of a cell: no warnings, and nothing of what it hides"
+    if HIDDEN.search(cell.source): return []
+    return [o for o in cell.outputs if o.get('name') != 'stderr']
 
 def run(page):
-    "Run one page as the site shows it and store its outputs; cells that are left out keep theirs"
-    nb = nbformat.read(page, 4)
-    cells = [c for c in code_cells(nb) if not LEFT_OUT.search(c.source)]
-    work = nbformat.v4.new_notebook(cells=cells, metadata=nb.metadata)
-    NotebookClient(work, timeout=1800, kernel_name='python3',
-                   resources=dict(metadata=dict(path=str(page.parent)))).execute()
+    "Run a page from top to bottom where it stands; cells that the tests leave out keep their outputs"
+    nb = nbformat.read(page, as_version=4)
+    runs = [c for c in nb.cells if c.cell_type == 'markdown' or not LEFT_OUT.search(c.source)]
+    part = nbformat.v4.new_notebook(cells=runs, metadata=nb.metadata)
+    os.environ |= ENVIRONMENT
+    NotebookClient(part, timeout=1800, resources=dict(metadata=dict(path=str(page.parent)))).execute()
+    for cell in runs:
+        if cell.cell_type == 'code': cell.outputs = outputs(cell)
     nbformat.write(nb, page)
-    nbdev_clean(str(page))
 
-def main(words):
-    os.environ |= dict(DL_DENOISE_SAVE_OUTPUTS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
+def run_all(todo):
+    "Run these pages; one in which a claim no longer holds is left as it was. Returns those"
     failed = []
-    for page in pages_with(words):
-        name = page.relative_to(badges.root)
-        print(name, flush=True)
-        try: run(page)
+    for page in todo:
+        print(page.resolve().relative_to(badges.root), flush=True)
+        try: run(page.resolve())
         except CellExecutionError as e:
             print(str(e)[-2000:], file=sys.stderr)
-            failed.append(str(name))
-    if failed: sys.exit(f"These pages did not run, and were left as they were: {', '.join(failed)}")
+            failed.append(page.name)
+    return failed
 
-if __name__ == '__main__': main(sys.argv[1:] or [SHOWS])
+if __name__ == '__main__':
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument('pages', nargs='*', type=Path, help='notebooks; by default all that show records')
+    p.add_argument('--list', action='store_true', help='only say which')
+    args = p.parse_args()
+    todo = args.pages or pages()
+    if args.list: sys.exit(print(*[o.resolve().relative_to(badges.root) for o in todo], sep='\n'))
+    if failed := run_all(todo):
+        sys.exit(f"These pages say what is no longer so, and were left as they were: {', '.join(failed)}")

@@ -56,7 +56,7 @@ class Comparison:
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #d7a1f4fb
 def start_comparison(
-    data:Splits,
+    data:Splits,                # Clean images
     noise,                          # The noise model
     experiment:str='demo1',         # Name in the ledger
     bs:int=128,                     # Batch size in training
@@ -72,7 +72,7 @@ def start_comparison(
     return c, dls
 
 def add_filters(
-    c:Comparison,
+    c:Comparison,               # The methods so far
     names=CLASSICAL      # Which filters
 ):
     "Tune the classical filters on validation images and add them"
@@ -91,10 +91,10 @@ def joined(*words):
 def trained(
     dls,                        # Training and validation images
     name:str,                   # One of `MODELS`
-    epochs:int,
+    epochs:int,                 # Passes over the training images
     lr:float=None,              # By default the network's in `LEARNING_RATES`
     *,
-    seed:int=0,
+    seed:int=0,                 # Of weights, order and noise
     precision:str='auto',       # As for `denoise_learner`
     schedule:str='one_cycle',   # As for `train`
     checkpoint=None,            # A file to write after each epoch
@@ -116,8 +116,8 @@ def trained(
 def save_trained(
     dn:Denoiser,    # From `trained`
     name:str,       # Of the files
-    record:dict,
-    folder
+    record:dict,                # Its record
+    folder                      # For the folder weights
 ):
     "Write the weights and their card to `folder`/weights"
     save_denoiser(dn.model, name, dn.card['architecture'], record, Path(folder)/'weights',
@@ -127,19 +127,19 @@ def save_trained(
 def training_name(
     name:str,           # One of `MODELS`
     variant:str=None,   # Tells apart trainings of one network
-    seed:int=0
+    seed:int=0                  # Of weights, order and noise
 ) -> str:               # For example 'cnn', 'cnn-supervised' or 'cnn-seed1'
     "What files of a training are called"
     return joined(name, variant, seed and f'seed{seed}')
 
 def add_network(
-    c:Comparison, dls,
+    c:Comparison, dls,          # The methods so far, and the loaders to train with
     name:str,                   # One of `MODELS`
-    epochs:int,
+    epochs:int,                 # Passes over the training images
     *,
     folder=None,                # Where checkpoint and weights go
     variant:str=None,           # Tells apart trainings of one network
-    seed:int=0,
+    seed:int=0,                 # Of weights, order and noise
     start:str=None,             # A packaged denoiser to start from
     **kwargs                    # As for `trained`
 ) -> dict:                      # Its record
@@ -155,14 +155,14 @@ def add_network(
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #dc904ad1
 def best_filter(
-    c:Comparison
+    c:Comparison                # The methods so far
 ) -> str|None:
     "The classical filter with the least test MSE (for display only)"
     filters = [r for r in c.records if r['model'] in CLASSICAL]
     return min(filters, key=lambda r: r['mse'])['model'] if filters else None
 
 def trained_networks(
-    c:Comparison
+    c:Comparison                # The methods so far
 ) -> list:
     "The networks that were added, in the order of `MODELS`"
     return [m for m in MODELS if m in c.restored]
@@ -220,7 +220,7 @@ _DIGITS_EPOCHS = dict(cnn=20, cae=20, dncnn=3, win5rb=2)      # on the 1,400 emb
 _LARGE = ('dncnn', 'win5rb')
 
 def free_folder(
-    out
+    out                         # The folder that is wanted
 ) -> Path:
     "`out` if there is nothing in it yet, else `out-2`, `out-3`, ...: nothing is written over"
     out = Path(out)
@@ -252,7 +252,7 @@ def demo1(
     epochs:int=None,            # By default 10; on the embedded digits what suits each network
     images:int=None,            # Train on so many images only
     models=MODELS,              # Which networks
-    seed:int=0,
+    seed:int=0,                 # Of weights, order and noise
     bs:int=None,                # Batch size; by default 128, or 32 for small sets
     precision:str='auto',       # As for `denoise_learner`
     scratch:bool=False,         # Never start from packaged weights
@@ -277,7 +277,7 @@ def demo1(
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #bd5bae46
 def save_records(
-    c:Comparison
+    c:Comparison                # The methods so far
 ):
     "Write a comparison's records to its folder"
     for r in c.records: save_record(r, c.out/'results', overwrite=True)
@@ -285,7 +285,7 @@ def save_records(
 _FIGURES = dict(digits=show_digits, histograms=show_histograms, worst=show_worst)
 
 def save_demo(
-    c:Comparison,
+    c:Comparison,               # The methods so far
     figures=_FIGURES     # File name -> what draws it
 ):
     "Write a comparison's records and figures to its folder"
@@ -297,7 +297,7 @@ def save_demo(
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #c7a9c936
 def packaged_comparison(
-    data:Splits,
+    data:Splits,                # Clean images
     noise=GaussianNoise(.5, clip=True)
 ) -> Comparison:            # Filters and packaged networks on its test images
     "Classical filters and the packaged MNIST networks on the same noisy images, without training"

@@ -72,7 +72,7 @@ def landscape(
 
 def patch_dls(
     imgs:Tensor,            # Clean pictures, uint8 `[N,C,H,W]`
-    noise:Noise,
+    noise:Noise,                # The noise model
     target='clean',         # As for `NoisyDL`
     size:int=40,            # Height and width of a patch
     n:int=12_800,           # Patches in an epoch
@@ -147,7 +147,7 @@ def train_natural(
 def score_pictures(
     fn,                 # Restores `[1,C,H,W]`
     imgs,               # Clean pictures, uint8 `[C,H,W]`, of any size
-    noise:Noise,
+    noise:Noise,                # The noise model
     seed:int=0          # Of the noise
 ) -> dict:              # As `metrics.score`, each number the mean over the pictures
     "Score a denoiser on pictures of different sizes"
@@ -177,7 +177,7 @@ def bsd_records(
     fn,                 # Restores `[1,C,H,W]`
     test,               # Names of data sets
     levels,             # Noise levels on the scale 0 to 255
-    channels:int=1,
+    channels:int=1,             # 1: grey, 3: colour
     **fields            # What the records say of the method
 ) -> list:              # One record for each data set and level
     "Score a method on natural images"

@@ -34,13 +34,13 @@ _SHOWN = dict(demo1=500_000, demo2=500_000, schedule=500_000, clip=40_000, losse
               copies=40_000, bsd=640_000)
 
 def shown(
-    record:dict
+    record:dict     # Of the ledger
 ) -> int:           # 0 for a method without training
     "How many images a training was shown"
     return record['images']['train']*record['epochs'] if record.get('epochs') else 0
 
 def is_whole(
-    record:dict
+    record:dict     # Of the ledger
 ) -> bool:
     "Is this a training of the size that is published, or a method without training?"
     return not record.get('epochs') or shown(record) >= _SHOWN[record['experiment']]
@@ -61,7 +61,7 @@ def _comparison(experiment, out, data, noise):
 def clip_sweep(
     out,                                    # Folder for records and checkpoints
     sigmas=(.1, .2, .3, .5, .7, 1.),        # Standard deviations of the noise
-    images:int=10_000, epochs:int=4, bs:int=64,
+    images:int=10_000, epochs:int=4, bs:int=64,     # By default as published
     **kwargs                                # seed, precision, resume: as for `trained`
 ) -> list:                                  # Comparisons
     "The ways of `demo2` over the noise level, with a small CNN on MNIST"
@@ -104,7 +104,7 @@ def _loss_row(data, name, out, *, epochs, bs, **kwargs):
 
 def loss_table(
     out,                    # Folder for records and checkpoints
-    images:int=6000, epochs:int=4, bs:int=64,
+    images:int=6000, epochs:int=4, bs:int=64,       # By default as published
     **kwargs                # seed, precision, resume: as for `trained`
 ) -> list:                  # Comparisons
     """Noise2Noise with each loss for each noise, beside training with clean targets, on MNIST and on
@@ -116,7 +116,7 @@ def loss_table(
 # %% ../../nbs/06_ledger/06_reproduce.ipynb #5e31e1d2
 def leak_test(
     out,                    # Folder for records and checkpoints
-    images:int=10_000, epochs:int=4, bs:int=64,
+    images:int=10_000, epochs:int=4, bs:int=64,     # By default as published
     **kwargs                # seed, precision, resume: as for `trained`
 ) -> list:                  # Comparisons
     "One network trained with fresh noise and one with frozen noise, each tested on both"
@@ -141,7 +141,7 @@ def copies_curve(
     epochs:int=4,           # Passes over these; smaller numbers get more passes: all see as many images
     counts:int=4,           # How many numbers of images
     copies=(2, 8),          # Noisy copies of each
-    bs:int=64,
+    bs:int=64,              # Images in a batch
     **kwargs                # seed, precision, resume: as for `trained`
 ) -> list:                  # Comparisons
     """Test error over the number of images and of noisy copies of each, with clean targets and with
@@ -265,8 +265,10 @@ def minutes(self:Plan, run) -> float:
     if path.exists(): begun = torch.load(path, map_location='cpu', weights_only=True)['epoch']
     return self.pace(run.model)*len(self.data.train)*(self.epochs - begun)/60
 
-def duration(minutes:float) -> str:
-    "Minutes in words"
+def duration(
+    minutes:float
+) -> str:
+    "A time in words"
     if minutes < 1: return 'less than a minute'
     return f'{minutes:.0f} minutes' if minutes < 90 else f'{minutes/60:.1f} hours'
 

@@ -55,7 +55,7 @@ def _free():
 
 def room(
     size,               # Width and height
-    channels:int=3,
+    channels:int=3,             # 1: grey, 3: colour
     itemsize:int=1      # Bytes of one value in the file
 ) -> tuple:             # Bytes needed, bytes available or None
     "How much memory it takes to read, clean and write a picture of this size, and how much there is"
@@ -75,6 +75,10 @@ def _check_room(size, channels=3, itemsize=1, limit=MEGAPIXELS):
 # %% ../../nbs/04_pictures/04_files.ipynb #c3981df8
 _READS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM')
 _EXPECTED = 'expected a whole PNG, JPEG, TIFF, BMP or WebP file'
+_RAW = ("it is a camera's raw file, the sensor's values before they became a picture; develop it first, "
+        "with the "
+        "camera's program or one like darktable or RawTherapee, and save a TIFF of 16 bits")
+_RAW_SUFFIXES = ('.dng', '.nef', '.cr2', '.cr3', '.arw', '.raf', '.orf', '.rw2', '.pef', '.srw')
 
 def _open(f):
     "Open with Pillow, whose own limit of size is not asked: there is one here"
@@ -154,28 +158,52 @@ def _pillow_pixels(f, im, notes):
     return (_grey_if(a) if im.format == 'WEBP' else a), alpha      # a format without grey
 
 # %% ../../nbs/04_pictures/04_files.ipynb #286f15af
-def _tiff_pixels(f, notes, limit):
+_DEFLATE, _RAW_TAG, _RAW_COLOURS = (8, 32946), 50706, (32803, 34892)      # DNG's version; a sensor's mosaic
+
+def _tiff_page(t):
+    "The only picture of an opened TIFF file; it may be there again in small"
+    seen, whole = set(), []
+    for p in t.pages:
+        if p.offset in seen: raise DenoiseError("its list of pages goes round in a circle; save it again")
+        seen.add(p.offset)
+        if not p.is_reduced: whole.append(p)
+    p = whole[0]
+    if _RAW_TAG in p.tags or p.photometric in _RAW_COLOURS: raise DenoiseError(_RAW)
+    n = len(whole)*p.imagedepth
+    if n == 1 and t.is_imagej: n = t.imagej_metadata.get('images', 1)
+    if n > 1:
+        raise DenoiseError(f"it has {n} pages, and one picture is cleaned at a time; save each page as a "
+                           f"file")
+    return p
+
+def _check_strips(f, p):
+    "Raise `DenoiseError` if the strips of a page are cut short, or hold more than its pixels"
+    end = f.seek(0, 2)
+    strips = list(zip(p.dataoffsets, p.databytecounts))
+    if any(start + n > end for start, n in strips):
+        raise DenoiseError("it is cut short: pixels are missing at its end; copy it again")
+    if p.compression not in _DEFLATE: return
+    most = int(np.prod(p.chunks))*p.dtype.itemsize + 1024
+    for start, n in strips:
+        f.seek(start)
+        if len(zlib.decompressobj().decompress(f.read(n), most + 1)) > most:
+            raise DenoiseError("a part of it unpacks to more than its pixels need; do not trust this file")
+
+# %% ../../nbs/04_pictures/04_files.ipynb #49909350
+def _tiff_pixels(f, limit):
     "Pixels and alpha of a TIFF file, or None if tifffile lacks the decoder"
     import tifffile
     logging.getLogger('tifffile').setLevel(logging.CRITICAL)
     f.seek(0)
-    with tifffile.TiffFile(f) as t:
-        whole = [p for p in t.pages if not p.is_reduced]
-        p = whole[0]
-        depth = p.imagedepth*max(1, int(np.prod(t.series[0].shape))//int(np.prod(p.shape))
-                                 if len(t.series) == 1 and len(whole) == 1 else 1)
-        if len(whole)*depth > 1:
-            raise DenoiseError(f"it has {len(whole)*depth} pages, and one picture is cleaned at a time; "
-                               f"save each page as a file")
-        _check_room((p.imagewidth, p.imagelength), p.samplesperpixel, p.dtype.itemsize if p.dtype else 1,
-                    limit)
-        end = f.seek(0, 2)
-        if any(o+n > end for o,n in zip(p.dataoffsets, p.databytecounts)):
-            raise DenoiseError("it is cut short: pixels are missing at its end; copy it again")
+    with tifffile.TiffFile(f, is_ome=False) as t:          # OME's description may name other files
+        p = _tiff_page(t)
+        itemsize = p.dtype.itemsize if p.dtype else 1
+        _check_room((p.imagewidth, p.imagelength), p.samplesperpixel, itemsize, limit)
         if p.photometric not in (0, 1, 2): return None
         if p.dtype not in ('bool', 'uint8', 'uint16', 'float16', 'float32', 'float64'):
-            raise DenoiseError(f"it stores numbers as {p.dtype}, which is not read here; save it with 8 "
-                               f"or 16 bits (unsigned), or as float")
+            raise DenoiseError(f"it stores numbers as {p.dtype}, which is not read here; "
+                               "save it with 8 or 16 bits (unsigned), or as float")
+        _check_strips(f, p)
         try: a = p.asarray()
         except (ValueError, KeyError) as e:
             if 'imagecodecs' in str(e): return None
@@ -242,7 +270,7 @@ def _read(f, limit):
     if not (head := f.read(4)): raise DenoiseError(f"it is empty (0 bytes); {_EXPECTED}")
     notes, found = [], None
     if head in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
-        found = _tiff_pixels(f, notes, limit)
+        found = _tiff_pixels(f, limit)
         try: im = _open(f)
         except UnidentifiedImageError:
             if found is None: raise
@@ -276,6 +304,7 @@ def read_picture(
         raise DenoiseError(f"{name} cannot be opened ({e.strerror}); "
                            "check what it is and who may read it") from e
     with f:
+        if Path(name).suffix.lower() in _RAW_SUFFIXES: raise DenoiseError(f"{name} cannot be read: {_RAW}")
         try: pic = _read(f, max_megapixels)
         except DenoiseError as e: raise DenoiseError(f"{name} cannot be read: {e}") from e
         except UnidentifiedImageError: raise DenoiseError(f"{name} is not a picture; {_EXPECTED}") from None
@@ -382,7 +411,7 @@ def _pillow(pic, f, fmt, quality):
 
 # %% ../../nbs/04_pictures/04_files.ipynb #65aecfde
 def encode_picture(
-    pic:Picture,
+    pic:Picture,                # The picture
     format:str='PNG',       # 'PNG', 'JPEG', 'TIFF', 'BMP' or 'WEBP'
     quality:int=None        # 1 to 100, for JPEG (by default 95) and WebP (by default nothing is lost)
 ) -> bytes:
@@ -400,7 +429,7 @@ def encode_picture(
 
 # %% ../../nbs/04_pictures/04_files.ipynb #66bb6e70
 def write_picture(
-    pic:Picture,
+    pic:Picture,                # The picture
     path,                   # Its suffix decides the format
     quality:int=None        # As for `encode_picture`
 ) -> Path:
