@@ -4,7 +4,7 @@ bin := .venv/bin
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check prepare tables docs check-site data wheel build clean
+.PHONY: help demo test test-oldest test-newest check prepare tables adopt docs check-site data wheel build clean
 .DELETE_ON_ERROR:
 
 help:
@@ -14,6 +14,8 @@ help:
 	@echo '               install the package with the oldest or the newest fastai it may have, and try it'
 	@echo 'make prepare   after a change to a notebook: export, clean, badges, README'
 	@echo 'make tables    run again every page that shows records or packaged networks, then prepare'
+	@echo 'make adopt FROM=FOLDER'
+	@echo '               take records and weights of dl_denoise reproduce into the package, then make tables'
 	@echo 'make check     are modules, notebooks and README in step?'
 	@echo 'make docs      build the site into _docs (needs Quarto)'
 	@echo 'make check-site  check of the site what can be checked without Quarto'
@@ -90,6 +92,11 @@ tables: $(dev)
 	$(bin)/python tools/tables.py
 	$(bin)/python tools/front.py
 	$(MAKE) prepare
+
+adopt: $(dev)
+	@[ -n '$(FROM)' ] || { echo 'Name the folder: make adopt FROM=reproduce-all' >&2; exit 2; }
+	$(bin)/python tools/adopt.py '$(FROM)'
+	$(MAKE) tables
 
 docs: $(dev)
 	$(bin)/python tools/website.py

@@ -1,10 +1,8 @@
 """How quickly the app answers: so many clients at once, and the page's slider in a browser.
 Everything stays on 127.0.0.1"""
-import base64, http.client, json, os, re, shutil, statistics, subprocess, sys, threading, time
+import base64, http.client, json, os, re, shutil, subprocess, sys, threading, time
 import numpy as np
 from fastcore.script import call_parse
-
-def percentile(times, p): return sorted(times)[min(len(times) - 1, int(len(times)*p/100))]
 
 def start(threads):
     "The server as a process of its own, and its port"
@@ -17,9 +15,10 @@ def start(threads):
     return run, int(port[1])
 
 def load(port, clients, seconds, most, body):
-    """Milliseconds of each answer, milliseconds in the network, sizes of batches, and how many answers
-    were not 200"""
-    times, inside, batches, refused, stop = [], [], [], [], time.monotonic() + seconds
+    """Milliseconds of each answer, milliseconds in the network, sizes of batches, answers that were not
+    200, and how many seconds all took"""
+    times, inside, batches, refused = [], [], [], []
+    stop = time.monotonic() + seconds
     def client():
         c = http.client.HTTPConnection('127.0.0.1', port, timeout=30)
         while time.monotonic() < stop and len(times) < most:
@@ -27,7 +26,10 @@ def load(port, clients, seconds, most, body):
             c.request('POST', '/api/denoise', body, {'Content-Type': 'application/json'})
             r = c.getresponse()
             said = json.loads(r.read())
-            if r.status != 200: refused.append(r.status); time.sleep(.05); continue
+            if r.status != 200:
+                refused.append(r.status)
+                time.sleep(.05)
+                continue
             times.append((time.perf_counter() - t)*1000)
             inside.append(said['results'][0]['ms'])
             batches.append(said['results'][0]['batch'])
@@ -82,17 +84,17 @@ def main(
         body = json.dumps(dict(image=base64.b64encode(image.tobytes()).decode(), width=28, height=28,
                                models=[model]))
         load(port, 1, 2, 50, body)
-        print(f'{model}, one image of 28×28 for each request; load of the machine before: '
-              f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else model)
+        busy = f'{os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else 'unknown'
+        print(f'{model}, one image of 28×28 for each request; load of the machine before: {busy}')
         for n in dict.fromkeys((1, clients)):
             times, inside, batches, refused, took = load(port, n, seconds, most, body)
-            print(f'{n:3} client{"s" if n > 1 else " "}  median {statistics.median(times):7.2f} ms   99 '
-                  f'% within {percentile(times, 99):7.2f} ms   {len(times)/took:7.1f} answers/s   '
-                  f'in the network {statistics.median(inside):.2f} ms, batches of '
-                  f'{statistics.mean(batches):.1f}   {len(times)} answers, {len(refused)} refused')
+            print(f'{n:3} clients   median {np.median(times):.2f} ms   99 % within '
+                  f'{np.percentile(times, 99):.2f} ms   {len(times)/took:.1f} answers/s   '
+                  f'in the network {np.median(inside):.2f} ms, batches of {np.mean(batches):.1f}   '
+                  f'{len(times)} answers, {len(refused)} refused')
         found = slider(port, model, min(seconds, 5))
-        print(f'slider: {found[0]:.1f} updates on the screen per second, at {found[1]:.1f} frames per '
-              f'second' if found else 'slider: not measured, there is no Chromium or no playwright')
+        if found: print('slider: {:.1f} updates on the screen per second, at {:.1f} frames'.format(*found))
+        else: print('slider: not measured, there is no Chromium or no playwright')
     finally:
         run.terminate()
         run.wait(10)

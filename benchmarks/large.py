@@ -8,7 +8,8 @@ from dl_denoise.ledger import save_record, surroundings
 from dl_denoise.models.blocks import create_model, n_params
 
 def seconds(fn, x):
-    t = time.perf_counter(); fn(x)
+    t = time.perf_counter()
+    fn(x)
     return time.perf_counter() - t
 
 def speed(model, size, repeats):
@@ -48,9 +49,9 @@ def main(
     busy = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
     common = dict(experiment='large', data='random', threads=torch.get_num_threads(), load_before=busy,
                   **surroundings('cpu'))
-    def keep(**record):
-        print(save_record({**common, **record}, out, overwrite).name,
-              {k: v for k, v in record.items() if k not in ('model', 'variant', 'parameters')}, flush=True)
+    def keep(model, variant, **told):
+        save_record({**common, 'model': model, 'variant': variant, **told}, out, overwrite)
+        print(model, variant, told, flush=True)
     if megapixels:          # first, and in a process that has done nothing else
         with multiprocessing.get_context('spawn').Pool(1) as pool: told = pool.apply(large, (megapixels,))
         keep(model='photo-grey', variant=f'{megapixels:g}-megapixels', **told)

@@ -1,6 +1,7 @@
 """Images per second: our Learner beside a plain PyTorch loop and beside fastai's usual DataBlock of
 PNG files, and our inference beside the plain network's"""
 import os, statistics, tempfile, time
+from functools import partial
 from pathlib import Path
 import torch
 from fastai.vision.all import (Adam, Callback, DataBlock, ImageBlock, IndexSplitter, Learner, MSELossFlat,
@@ -47,7 +48,9 @@ def plain_loop(model, data, bs, device, precision):
             out = model(x)
         loss = nn.functional.mse_loss(out.float(), y)
         loss.backward()
-        opt.step(); sched.step(); opt.zero_grad()
+        opt.step()
+        sched.step()
+        opt.zero_grad()
     return now(device) - start
 
 def our_learner(model, data, bs, device, precision):
@@ -98,45 +101,43 @@ def ratio(a, b):
     "Median over the rounds of how many times quicker `a` was than `b`"
     return statistics.median(y/x for x,y in zip(a, b))
 
-def training(arch, kwargs, n, bs, device, precision, repeats):
-    "Images per second of the three ways"
-    data = sample_data(train=n//bs*bs, valid=bs, test=bs)
-    n = len(data.train)//bs*bs
-    data = data.subset(train=n)
-    with tempfile.TemporaryDirectory() as d:
-        small = data.subset(train=2*bs)
-        args = bs, device, precision
-        warm, full = save_pngs(small, Path(d)/'warm'), save_pngs(data, Path(d)/'full')
-        way = lambda fn, o: lambda: fn(create_model(arch, **kwargs), o, *args)
-        ways = lambda a, b: {'plain loop': way(plain_loop, a), 'learner': way(our_learner, a),
-                             'PNG DataBlock': way(png_datablock, b)}
-        interleave(ways(small, warm), 1)
-        times = interleave(ways(data, full), repeats)
-    res = {f'{k} images/s': round(n/statistics.median(t), 1) for k,t in times.items()}
-    return n, data.name, {**res, 'learner / plain loop': round(ratio(times['learner'],
-                                                                     times['plain loop']), 3),
-                          'learner / PNG DataBlock': round(ratio(times['learner'],
-                                                                 times['PNG DataBlock']), 3)}
+def ways(make, tensors, pngs, **kwargs):
+    "The three ways, each with a network of its own, as functions without arguments"
+    return {'plain loop': lambda: plain_loop(make(), tensors, **kwargs),
+            'learner': lambda: our_learner(make(), tensors, **kwargs),
+            'PNG DataBlock': lambda: png_datablock(make(), pngs, **kwargs)}
 
-def inference(arch, kwargs, bs, device, repeats):
+def training(make, data, repeats, **kwargs):
+    "Images per second of the three ways"
+    few = data.subset(train=2*kwargs['bs'])
+    with tempfile.TemporaryDirectory() as d:
+        interleave(ways(make, few, save_pngs(few, Path(d)/'warm'), **kwargs), 1)
+        times = interleave(ways(make, data, save_pngs(data, Path(d)/'full'), **kwargs), repeats)
+    told = {f'{way} images/s': round(len(data.train)/statistics.median(t), 1) for way, t in times.items()}
+    for other in 'plain loop', 'PNG DataBlock':
+        told[f'learner / {other}'] = round(ratio(times['learner'], times[other]), 3)
+    return told
+
+def milliseconds(fn, x, device, rounds):
+    "Milliseconds for each image of a batch"
+    fn(x)
+    start = now(device)
+    for _ in range(rounds): fn(x)
+    return (now(device) - start)/rounds/len(x)*1000
+
+def inference(make, device, repeats, bs=256):
     "Milliseconds for one image alone and for one image of a batch: the plain network, and a `Denoiser`"
-    model = create_model(arch, **kwargs).to(device).eval()
-    ours = Denoiser(create_model(arch, **kwargs), dict(channels=1), device)
+    model = make().to(device).eval()
+    ours = Denoiser(make(), dict(channels=1), device)
     @torch.inference_mode()
     def plain(x): return model(x)
-    res = {}
-    for what, x, k in [('single image', sample_data().test[:1], 20),
-                       (f'batch of {bs}', sample_data().test[:bs], 1)]:
-        x = (x.float()/255).to(device)
-        def timed(fn):
-            fn(x)
-            start = now(device)
-            for _ in range(k): fn(x)
-            return (now(device)-start)/k/len(x)*1000
-        times = interleave({'plain': lambda: timed(plain), 'ours': lambda: timed(ours)}, 2*repeats)
-        res |= {f'{what}, {name}, ms/image': round(statistics.median(t), 4) for name,t in times.items()}
-        res[f'{what}, plain / ours'] = round(ratio(times['ours'], times['plain']), 3)
-    return res
+    images, told = (sample_data().test[:bs].float()/255).to(device), {}
+    for what, x, rounds in ('single image', images[:1], 20), (f'batch of {bs}', images, 1):
+        times = interleave({'plain': lambda: milliseconds(plain, x, device, rounds),
+                            'ours': lambda: milliseconds(ours, x, device, rounds)}, 2*repeats)
+        for name, t in times.items(): told[f'{what}, {name}, ms/image'] = round(statistics.median(t), 4)
+        told[f'{what}, plain / ours'] = round(ratio(times['ours'], times['plain']), 3)
+    return told
 
 @call_parse
 def main(
@@ -154,15 +155,18 @@ def main(
     if precision == 'auto':
         precision = 'bf16' if device.type == 'cuda' and torch.cuda.is_bf16_supported() else 'fp32'
     for name in networks.split(',') if networks else NETWORKS:
-        arch, kwargs, n = NETWORKS[name]
+        arch, arguments, n = NETWORKS[name]
+        make = partial(create_model, arch, **arguments)
         set_seed(0)
         busy = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
-        n, data, train = training(arch, kwargs, n*scale, bs, device, precision, repeats)
-        record = dict(experiment='speed', model=name, arguments=kwargs,
-                      parameters=n_params(create_model(arch, **kwargs)), data=data, images={'train': n},
-                      noise=repr(NOISE), batch_size=bs, precision=precision, repeats=repeats,
-                      threads=torch.get_num_threads(), load_before=busy, training=train,
-                      inference=inference(arch, kwargs, 256, device, repeats), **surroundings(device))
-        print(f'{name}: {n} images of {data}, batches of {bs}, {precision}')
-        for k,v in {**train, **record['inference']}.items(): print(f'  {k:<36}{v:>10}')
+        data = sample_data(train=n*scale, valid=bs, test=bs)
+        data = data.subset(train=len(data.train)//bs*bs)
+        record = dict(experiment='speed', model=name, arguments=arguments, parameters=n_params(make()),
+                      data=data.name, images=dict(train=len(data.train)), noise=repr(NOISE), batch_size=bs,
+                      precision=precision, repeats=repeats, threads=torch.get_num_threads(), load_before=busy,
+                      training=training(make, data, repeats, bs=bs, device=device, precision=precision),
+                      inference=inference(make, device, repeats), **surroundings(device))
+        print(f'{name}: {len(data.train)} images of {data.name}, batches of {bs}, {precision}')
+        for what, value in (record['training'] | record['inference']).items():
+            print(f'  {what:<36}{value:>10}')
         print('  written to', save_record(record, out, overwrite))

@@ -36,6 +36,7 @@ from .pictures.medical import *
 from .experiments.demo1 import *
 from .experiments.photographs import *
 from .experiments.demo2 import *
+from .experiments.reproduce import *
 
 # %% ../nbs/06_ledger/05_all.ipynb #929a9ff5
 __all__ = [o for o in dir() if not o.startswith('_')]

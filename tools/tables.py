@@ -1,13 +1,16 @@
 "Run again every page that shows records of the ledger or packaged networks, and store its outputs"
-import argparse, json, re, tempfile
+import argparse, json, os, re, sys
 from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 import badges
 
 SHOWS_RECORDS = re.compile(r'\b(load_records|cards|load_denoiser)\(')
 LEFT_OUT = re.compile(r'^#\|\s*(eval:\s*false|slow|cuda)\b', flags=re.M)
 HIDDEN = re.compile(r'^#\|\s*hide\s*$', flags=re.M)
+# the whole of what pages shorten in tests, and figures
+ENVIRONMENT = dict(DL_DENOISE_SAVE_OUTPUTS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
 
 def pages():
     "The pages with a cell that reads the ledger or a packaged network"
@@ -22,21 +25,33 @@ def outputs(cell):
     return [o for o in cell.outputs if o.get('name') != 'stderr']
 
 def run(page):
-    "Run a page from top to bottom in an empty folder; cells that the tests leave out keep their outputs"
+    "Run a page from top to bottom where it stands; cells that the tests leave out keep their outputs"
     nb = nbformat.read(page, as_version=4)
     runs = [c for c in nb.cells if c.cell_type == 'markdown' or not LEFT_OUT.search(c.source)]
     part = nbformat.v4.new_notebook(cells=runs, metadata=nb.metadata)
-    with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(part, timeout=1800, resources=dict(metadata=dict(path=folder))).execute()
+    os.environ |= ENVIRONMENT
+    NotebookClient(part, timeout=1800, resources=dict(metadata=dict(path=str(page.parent)))).execute()
     for cell in runs:
         if cell.cell_type == 'code': cell.outputs = outputs(cell)
     nbformat.write(nb, page)
+
+def run_all(todo):
+    "Run these pages; one in which a claim no longer holds is left as it was. Returns those"
+    failed = []
+    for page in todo:
+        print(page.resolve().relative_to(badges.root), flush=True)
+        try: run(page.resolve())
+        except CellExecutionError as e:
+            print(str(e)[-2000:], file=sys.stderr)
+            failed.append(page.name)
+    return failed
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument('pages', nargs='*', type=Path, help='notebooks; by default all that show records')
     p.add_argument('--list', action='store_true', help='only say which')
     args = p.parse_args()
-    for page in args.pages or pages():
-        print(page.resolve().relative_to(badges.root), flush=True)
-        if not args.list: run(page)
+    todo = args.pages or pages()
+    if args.list: sys.exit(print(*[o.resolve().relative_to(badges.root) for o in todo], sep='\n'))
+    if failed := run_all(todo):
+        sys.exit(f"These pages say what is no longer so, and were left as they were: {', '.join(failed)}")

@@ -67,8 +67,8 @@ def demo1(
     names = listed(models, MODELS, 'model')
     checked(data, sigma, precision, epochs=epochs, images=images, batch=batch)
     from dl_denoise.experiments.demo1 import demo1
-    _report(demo1(data, sigma, clip, epochs, images, names, seed=seed, bs=batch, precision=precision,
-                  scratch=scratch, out=out, resume=resume))
+    _report(demo1(data, sigma=sigma, clip=clip, epochs=epochs, images=images, models=names, seed=seed,
+                  bs=batch, precision=precision, scratch=scratch, out=out, resume=resume))
 
 def _report(c):
     "Print the table, and where things are"
@@ -102,27 +102,28 @@ def demo2(
     pick(model, MODELS, 'model')
     checked(data, sigma, precision, epochs=epochs, images=images, batch=batch)
     from dl_denoise.experiments.demo2 import demo2
-    _report(demo2(data, sigma, epochs, images, model, names, seed=seed, bs=batch, precision=precision,
-                  out=out,
-                  resume=resume))
+    _report(demo2(data, sigma=sigma, epochs=epochs, images=images, model=model, ways=names, seed=seed,
+                  bs=batch, precision=precision, out=out, resume=resume))
 
 # %% ../../nbs/05_play/01_cli.ipynb #99224984
 @command
 def reproduce(
-    experiment:str,              # demo1, demo2, clip, losses, leak, copies or bsd
+    experiment:str,              # demo1, demo2, clip, losses, leak, copies, bsd, or all that is lacking
     models:str=None,             # networks, separated by commas (demo1 and bsd: all; demo2: win5rb)
     ways:str=','.join(WAYS),     # ways to train them in demo2, separated by commas
     images:int=None,             # training images (demo1 and demo2 50000, losses 6000, else 10000)
     epochs:int=None,             # passes over them (demo1 and demo2 10, else 4)
     batch:int=None,              # images in a batch (demo1 and demo2 128, else 64)
     filters:bool=False,          # bsd: score the classical filters, too
+    budget:float=None,           # all: so many minutes
+    again:bool=False,            # all: also what the ledger has
     precision:PRECISION='auto', seed:SEED=0,
     out:str=None,                # folder for records, weights and figures (reproduce-EXPERIMENT)
     resume:RESUME=False, debug:DEBUG=False
 ):
     """Run an experiment again as published, for the ledger and the package. Example:
     dl_denoise reproduce demo1 --models dncnn"""
-    pick(experiment, EXPERIMENTS, 'experiment')
+    pick(experiment, [*EXPERIMENTS, 'all'], 'experiment')
     photographs = experiment == 'bsd'
     if models and experiment not in ('demo1', 'demo2', 'bsd'):
         raise UsageError(f"--models is for demo1, demo2 and bsd; {experiment} has its own small network")
@@ -130,12 +131,26 @@ def reproduce(
     names, ways = models and listed(models, PHOTOS if photographs else MODELS,
                                     'model'), listed(ways, WAYS, 'way')
     checked(precision=precision, images=images, epochs=epochs, batch=batch)
+    if experiment == 'all':
+        sizes = dict(images=images, epochs=epochs, bs=batch)
+        return _reproduce_all(budget, out or 'reproduce-all', again=again, precision=precision, resume=resume,
+                              **{k: v for k, v in sizes.items() if v})
     same = dict(seed=seed, precision=precision, resume=resume)
     if photographs:
         sizes = {k: v for k, v in dict(epochs=epochs, patches=images, bs=batch).items() if v}
         return _reproduce_bsd(names or PHOTOS, out or 'reproduce-bsd', filters=filters, **sizes, **same)
-    from dl_denoise.experiments.demo2 import reproduce
-    for c in reproduce(experiment, out, names, ways, images, epochs, batch, **same): _report(c)
+    from dl_denoise.experiments.reproduce import reproduce
+    for c in reproduce(experiment, out, models=names, ways=ways, images=images, epochs=epochs, bs=batch,
+                       **same): _report(c)
+
+def _reproduce_all(budget, out, **kwargs):
+    "Train what the ledger lacks for so many minutes, and say how to go on"
+    if budget is None: raise UsageError("how many minutes may it take? Give --budget MINUTES")
+    number(budget, '--budget', .01)
+    from dl_denoise.experiments.reproduce import reproduce_all
+    plan = reproduce_all(budget, out, **kwargs)
+    if plan.left(): print(f"Go on: dl_denoise reproduce all --budget {budget:g} --resume --out {plan.out}")
+    print(f"Take what is done into the package, in a checkout: make adopt FROM={plan.out}")
 
 def _reproduce_bsd(names, out, **kwargs):
     "Train on natural images, and print a table for each set"

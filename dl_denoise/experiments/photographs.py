@@ -10,18 +10,14 @@ __all__ = ['NATURAL', 'PUBLISHED_PSNR', 'PatchDL', 'landscape', 'patch_dls', 'Na
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd, torch
-from fastai.basics import set_seed
 from torch import Tensor
 from ..classical import tuned_filters
 from ..core import PHOTOS, DenoiseError, pick
 from ..data import NoisyDL, NoisyDLs, Splits, pictures
-from .demo1 import free_folder, joined
-from ..learner import denoise_learner, train, training_record
-from ..ledger import UNTRAINED, full_name, save_record, surroundings
+from .demo1 import free_folder, joined, save_trained, trained
+from ..ledger import full_name, new_record, save_record
 from ..metrics import score
-from ..models.blocks import create_model
 from ..noise import GaussianNoise, Noise
-from ..pictures.denoiser import Denoiser, save_denoiser
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #67f5e505
 class PatchDL(NoisyDL):
@@ -132,25 +128,20 @@ def train_natural(
     out,                    # Folder for checkpoints
     epochs:int=50,          # The paper's protocol has 50
     patches:int=204_800,    # Patches in an epoch; the paper's protocol has 1,600 batches of 128
+    *,
     bs:int=None,            # Patches in a batch; by default the training's own
     lr:float=None,          # Highest learning rate; by default the training's own
-    seed:int=0,                 # Of weights, order and noise
-    precision:str='auto',   # As for `denoise_learner`
-    resume:bool=False       # Go on from the checkpoint in `out`?
+    **kwargs                # seed, precision, resume: as for `trained`
 ) -> tuple:                 # A `Denoiser`, and what its records say of the training
     "Train one denoiser on natural images"
     protocol = NATURAL[pick(variant, NATURAL, 'training')]
-    set_seed(seed)
     imgs = landscape(pictures(protocol.source, protocol.channels))
     dls = patch_dls(imgs, protocol.noise, size=protocol.size, n=patches, bs=bs or protocol.bs)
-    learn = denoise_learner(dls, create_model('dncnn', **protocol.model), precision=precision)
-    train(learn, epochs, lr or protocol.lr, checkpoint=Path(out)/'checkpoints'/f'{variant}.pth',
-          resume=resume,
-          seed=seed)
-    dn = Denoiser(learn.model.float(), dict(channels=protocol.channels), device=dls.device)
-    return dn, dict(**training_record(learn), model='dncnn', trained_on=protocol.source,
-                    trained_with=repr(protocol.noise), patch=protocol.size, pictures=len(dls.train.images),
-                    patches=patches)
+    checkpoint = Path(out)/'checkpoints'/f'{variant}.pth'
+    dn, told = trained(dls, 'dncnn', epochs, lr or protocol.lr, checkpoint=checkpoint,
+                       **protocol.model, **kwargs)
+    return dn, told | dict(trained_on=protocol.source, trained_with=repr(protocol.noise),
+                           patch=protocol.size, pictures=len(dls.train.images), patches=patches)
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #2f6de2f8
 def score_pictures(
@@ -191,16 +182,15 @@ def bsd_records(
 ) -> list:              # One record for each data set and level
     "Score a method on natural images"
     done, training = [], fields.get('training')
-    common = {**UNTRAINED, **surroundings(), **fields, 'experiment': 'bsd'}
     for data in test:
         imgs = pictures(data, channels)
         sizes = dict(train=fields.get('patches'), valid=10, test=len(imgs))
         for level in levels:
             noise = GaussianNoise(level/255)
-            done.append({**common, 'data': data, 'noise': repr(noise), 'level': level,
-                         'variant': joined(training, str(level)), 'images': sizes,
-                         **score_pictures(fn, imgs, noise),
-                         'published': training and _published(data, training, level)})
+            done.append(new_record(
+                **fields, experiment='bsd', data=data, images=sizes, noise=repr(noise), level=level,
+                variant=joined(training, str(level)), **score_pictures(fn, imgs, noise),
+                published=training and _published(data, training, level)))
     return done
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #fd233b62
@@ -234,7 +224,7 @@ def reproduce_bsd(
         dn, told = train_natural(name, out, resume=resume, **kwargs)
         records = bsd_records(dn, protocol.test, protocol.levels, protocol.channels, training=name, **told)
         shown = next((r for r in records if r['level'] == 25), records[0])
-        save_denoiser(dn.model, name, 'dncnn', shown, out/'weights', **protocol.model)
+        save_trained(dn, name, shown, out)
         done += records
     for r in done: save_record(r, out/'results', overwrite=True)
     return done, out
