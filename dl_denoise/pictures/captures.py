@@ -172,7 +172,7 @@ def check_pairs(
     names = names or [f'pair {i}' for i in range(len(scenes))]
     pairs = [(_grey(a), _grey(b)) for a, b in scenes]
     told = [o for name, pair in zip(names, pairs) for o in _check_pair(name, *pair)]
-    return told or _check_all(pairs)
+    return told + _check_all(pairs)
 
 # %% ../../nbs/04_pictures/09_captures.ipynb #9846c0af
 def pair_mse(
