@@ -4,7 +4,7 @@ bin := .venv/bin
 export PYTHONUNBUFFERED := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-oldest test-newest check prepare docs check-site data wheel build clean
+.PHONY: help demo test test-oldest test-newest check prepare tables docs check-site data wheel build clean
 .DELETE_ON_ERROR:
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'make test-oldest, make test-newest'
 	@echo '               install the package with the oldest or the newest fastai it may have, and try it'
 	@echo 'make prepare   after a change to a notebook: export, clean, badges, README'
+	@echo 'make tables    run again every page that shows records or packaged networks, then prepare'
 	@echo 'make check     are modules, notebooks and README in step?'
 	@echo 'make docs      build the site into _docs (needs Quarto)'
 	@echo 'make check-site  check of the site what can be checked without Quarto'
@@ -84,6 +85,11 @@ prepare: $(dev)
 	$(bin)/nbdev_clean
 	$(bin)/python tools/export.py
 	$(bin)/python tools/readme.py
+
+tables: $(dev)
+	$(bin)/python tools/tables.py
+	$(bin)/python tools/front.py
+	$(MAKE) prepare
 
 docs: $(dev)
 	$(bin)/python tools/website.py

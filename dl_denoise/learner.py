@@ -205,7 +205,7 @@ class Resumed(Callback):
 
 # %% ../nbs/02_clean/01_learner.ipynb #04abd368
 def train(
-    learn:DenoiseLearner,
+    learn:DenoiseLearner,       # After `denoise_learner`
     epochs:int,                   # Passes over the training images
     lr:float=None,                # Learning rate; by default the learner's
     schedule:str='one_cycle',     # 'one_cycle', or 'constant' as in the article
@@ -247,7 +247,7 @@ def training_record(
 
 # %% ../nbs/02_clean/01_learner.ipynb #da91e13c
 def log_lines(
-    learn:Learner
+    learn:Learner               # After `denoise_learner`
 ):
     "Let a learner print a line for each epoch and no progress bar"
     def say(row):

@@ -71,7 +71,7 @@ UNTRAINED = dict.fromkeys(      # what a record of a method without training lea
     ('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'seconds', 'images_per_second'))
 
 def record_name(
-    record:dict
+    record:dict                 # Of a network or a filter
 ) -> str:               # For example 'demo1-cnn-mnist-50000-seed0'
     "What tells a record from others: experiment, model, variant, data, images and seed"
     images, seed = record.get('images', {}).get('train'), record.get('seed')
@@ -153,7 +153,7 @@ def table(
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #cbd8dfdd
 def markdown_table(
-    df:pd.DataFrame
+    df:pd.DataFrame             # Rows and columns
 ) -> str:
     "A data frame as a Markdown table, its index first"
     rule = ['---', *['---:']*len(df.columns)]

@@ -2,8 +2,9 @@
 import os, signal, subprocess, sys, time
 import numpy as np, pytest, skimage
 from PIL import Image
-from dl_denoise.pictures.files import Picture, denoise_picture, read_picture, write_picture
+from dl_denoise.pictures.cleaning import denoise_picture
 from dl_denoise.pictures.denoiser import load_denoiser
+from dl_denoise.pictures.files import Picture, read_picture, write_picture
 from test_cli import COMMAND, failed, run
 
 rng = np.random.default_rng(0)

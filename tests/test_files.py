@@ -6,8 +6,10 @@ from PIL import Image
 from dl_denoise.core import DenoiseError, UsageError
 from dl_denoise.pictures import files
 from dl_denoise.pictures.files import Picture, encode_picture, read_picture, room, write_picture
-from dl_denoise.pictures.folders import denoise_files, denoise_picture, plan, trained_range
-from dl_denoise.pictures.denoiser import Denoiser
+from dl_denoise.pictures.cleaning import (Cleaning, black_and_white, denoise_file, denoise_picture,
+                                          trained_range)
+from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
+from dl_denoise.pictures.folders import denoise_files, plan
 
 rng = np.random.default_rng(0)
 
@@ -151,24 +153,62 @@ def test_bits_in_use():
     """A detector's twelve bits in a file of sixteen are seen as a network has to see them, and come
     back as twelve"""
     a = rng.integers(0, 4096, (20, 30), dtype=np.uint16); a[0, 0] = 4095
-    p = Picture(a)
-    assert p.bits == 12 and '16 bit (12 in use)' in repr(p) and files._unit(p) == (0, 4095)
-    seen = []
+    p, seen = Picture(a), []
     class Sees(torch.nn.Module):
         def forward(self, x): seen.append(x.max().item()); return x
     for sigma in (None, 102):
         assert np.abs(denoise_picture(p, blur(model=Sees()), sigma=sigma).pixels.astype(int) - a).max() <= 1
-    # shrunk to half, about middle grey
-    assert seen == pytest.approx([1, .75])
+    high = 1/1.1                                       # white has a tenth of room above it
+    # the second: shrunk about middle grey
+    assert seen == pytest.approx([high, .5 + (high - .5)/2], rel=.01)
     taught = blur(model=Sees())
     # by captures of twelve bits
     taught.card['record']['white'] = 4095
     denoise_picture(Picture(a//4), taught); denoise_picture(Picture(a//4), taught, white=1023)
     assert seen[2:] == pytest.approx([.25, 1], rel=.01)
-    assert Picture(a*16).bits == 16
-    assert Picture((a//16).astype(np.uint8)).bits == 8
-    assert Picture(np.zeros((2, 2), np.uint16)).bits == 8
-    assert 'in use' not in repr(Picture(a*16))
+
+def test_hot_pixel():
+    "One hot pixel moves nothing but itself"
+    rows, columns = np.mgrid[:128, :128]
+    a = (200 + 4*rows + rng.normal(0, 60, rows.shape)).clip(0).round().astype(np.uint16)
+    hot = a.copy()
+    hot[3, 5] = 60_000
+    dn = load_denoiser('photo-grey', device='cpu')
+    plain, warm = (denoise_picture(Picture(o), dn).pixels.astype(float) for o in (a, hot))
+    assert warm[3, 5] == 60_000
+    assert np.abs(plain - warm)[40:].max() < 3
+    assert np.std(plain - (200 + 4*rows)) < 25
+    as_array = dn(hot).astype(float)
+    assert np.abs(as_array - warm).max() <= 1          # every door has the same rule
+
+def test_said_white_wins():
+    dn = blur()
+    a = np.full((20, 30), 100, np.uint16)
+    assert black_and_white(Picture(a), dn) == (0, pytest.approx(110))
+    assert black_and_white(Picture(a), dn, white=4095) == (0, 4095)
+    assert black_and_white(Picture(a.astype(np.uint8)), dn) == (0, 255)
+
+@pytest.mark.parametrize('pixels', [
+    np.full((40, 50), 0, np.uint8), np.full((40, 50), 255, np.uint8), np.full((40, 50, 3), 200, np.uint8),
+    (rng.random((40, 50)) > .5).astype(np.uint8)*255, rng.integers(0, 256, (9, 400), dtype=np.uint8),
+    rng.normal(127, 300, (40, 50)).clip(0, 255).astype(np.uint8)], ids=['black', 'white', 'even', 'two',
+                                                                        'thin', 'clipped'])
+def test_report_never_takes_the_result(tmp_path, pixels):
+    "Constants, two values, thin pictures, noise that is clipped: there is a result, and one line"
+    write_picture(Picture(pixels), tmp_path/'in.png')
+    lines = []
+    denoise_files(plan([tmp_path/'in.png'], tmp_path/'out.png', True), say=lines.append, report=True)
+    assert read_picture(tmp_path/'out.png').pixels.shape == pixels.shape
+    assert len(lines) == 1
+    if pixels.max() == pixels.min(): assert (read_picture(tmp_path/'out.png').pixels == pixels).all()
+
+def test_report_that_fails(tmp_path, monkeypatch):
+    from dl_denoise.pictures import cleaning
+    def broken(*args): raise ZeroDivisionError('by zero')
+    monkeypatch.setattr(cleaning, 'report', broken)
+    write_picture(Picture(rng.integers(0, 256, (32, 32), dtype=np.uint8)), tmp_path/'in.png')
+    told = denoise_file(tmp_path/'in.png', tmp_path/'out.png', lambda name: blur(), Cleaning(report=True))
+    assert 'no report: ZeroDivisionError' in told and (tmp_path/'out.png').exists()
 
 # ---- faults
 

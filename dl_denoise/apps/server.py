@@ -282,7 +282,7 @@ def _results(jobs, seconds, gone):
 def denoise_request(
     pixels:np.ndarray,      # The image, `[H,W]` float32
     options:dict,           # As `read_options` gives
-    workers:Workers,
+    workers:Workers,            # Where it is done
     seconds:float=10.,      # Give up after so long
     gone=lambda: False      # Has the client hung up?
 ) -> dict:                  # What is sent as JSON

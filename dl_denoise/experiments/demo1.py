@@ -57,7 +57,7 @@ class Comparison:
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #d7a1f4fb
 def start_comparison(
-    data:Splits,
+    data:Splits,                # Clean images
     noise,                          # The noise model
     experiment:str='demo1',         # Name in the ledger
     bs:int=128,                     # Batch size in training
@@ -73,7 +73,7 @@ def start_comparison(
     return c, dls
 
 def add_filters(
-    c:Comparison,
+    c:Comparison,               # The methods so far
     names=CLASSICAL      # Which filters
 ):
     "Tune the classical filters on validation images and add them"
@@ -92,8 +92,8 @@ def joined(*words):
 def add_network(
     c:Comparison, dls,
     name:str,                   # One of `MODELS`
-    epochs:int,
-    seed:int=0,
+    epochs:int,                 # Passes over the training images
+    seed:int=0,                 # Of weights, order and noise
     precision:str='auto',       # As for `denoise_learner`
     folder=None,                # Where checkpoint and weights go
     resume:bool=False,          # Go on from the checkpoint there?
@@ -121,14 +121,14 @@ def add_network(
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #dc904ad1
 def best_filter(
-    c:Comparison
+    c:Comparison                # The methods so far
 ) -> str|None:
     "The classical filter with the least test MSE (for display only)"
     filters = [r for r in c.records if r['model'] in CLASSICAL]
     return min(filters, key=lambda r: r['mse'])['model'] if filters else None
 
 def trained_networks(
-    c:Comparison
+    c:Comparison                # The methods so far
 ) -> list:
     "The networks that were added, in the order of `MODELS`"
     return [m for m in MODELS if m in c.restored]
@@ -186,7 +186,7 @@ _DIGITS_EPOCHS = dict(cnn=20, cae=20, dncnn=3, win5rb=2)      # on the 1,400 emb
 _LARGE = ('dncnn', 'win5rb')
 
 def free_folder(
-    out
+    out                         # The folder that is wanted
 ) -> Path:
     "`out` if there is nothing in it yet, else `out-2`, `out-3`, ...: nothing is written over"
     out = Path(out)
@@ -198,7 +198,7 @@ def default_bs(data:Splits) -> int:
     return 128 if len(data.train) >= 10_000 else 32
 
 def announce(
-    c:Comparison
+    c:Comparison                # The methods so far
 ):
     "Say what is compared, and where the results go"
     print(f'{c.data}\nnoise: {c.noise}\nresults go to {c.out}/', flush=True)
@@ -211,7 +211,7 @@ def demo1(
     epochs:int=None,            # By default 10; on the embedded digits what suits each network
     images:int=None,            # Train on so many images only
     models=MODELS,              # Which networks
-    seed:int=0,
+    seed:int=0,                 # Of weights, order and noise
     bs:int=None,                # Batch size; by default 128, or 32 for small sets
     precision:str='auto',       # As for `denoise_learner`
     scratch:bool=False,         # Never start from packaged weights
@@ -237,7 +237,7 @@ def demo1(
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #bd5bae46
 def save_records(
-    c:Comparison
+    c:Comparison                # The methods so far
 ):
     "Write a comparison's records to its folder"
     for r in c.records: save_record(r, c.out/'results', overwrite=True)
@@ -245,7 +245,7 @@ def save_records(
 _FIGURES = dict(digits=show_digits, histograms=show_histograms, worst=show_worst)
 
 def save_demo(
-    c:Comparison,
+    c:Comparison,               # The methods so far
     figures=_FIGURES     # File name -> what draws it
 ):
     "Write a comparison's records and figures to its folder"
@@ -257,7 +257,7 @@ def save_demo(
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #ae7a0e91
 def reproduce_demo1(
-    models=MODELS,
+    models=MODELS,              # Which networks
     images:int=50_000,         # Training images; the article's protocol has 50,000
     epochs:int=10,             # The article's protocol has 10
     bs:int=128,                # The article's protocol has 128
@@ -269,7 +269,7 @@ def reproduce_demo1(
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #c7a9c936
 def packaged_comparison(
-    data:Splits,
+    data:Splits,                # Clean images
     noise=GaussianNoise(.5, clip=True)
 ) -> Comparison:            # Filters and packaged networks on its test images
     "Classical filters and the packaged MNIST networks on the same noisy images, without training"

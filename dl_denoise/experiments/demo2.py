@@ -36,7 +36,7 @@ def same_training(
     return {k: record[k] for k in ('model', *_TRAINING)}
 
 def add_unbiased(
-    c:Comparison,
+    c:Comparison,               # The methods so far
     variant:str,        # A variant that is there already
     name:str            # What it is to be called when its output is unbiased
 ) -> dict:              # Its record, or None if the noise has no closed form
@@ -59,11 +59,11 @@ def target_and_loss(
 
 # %% ../../nbs/03_noisy/06_demo2.ipynb #005b5181
 def add_way(
-    c:Comparison,
+    c:Comparison,               # The methods so far
     way:str,                    # One of `WAYS` but 'n2n-unbiased'
     model:str='cnn',            # One of `MODELS`
-    epochs:int=10,
-    bs:int=128,
+    epochs:int=10,              # Passes over the training images
+    bs:int=128,                 # Images in a batch
     **kwargs                    # As for `add_network`
 ) -> dict:                      # Its record
     """Train one network in one way and add it; with 'n2n-clipped' comes 'n2n-unbiased', the same network
@@ -87,7 +87,7 @@ def demo2(
     images:int=None,            # Train on so many images only
     model:str='cnn',            # Which network
     ways=WAYS,                  # Which ways to train it
-    seed:int=0,
+    seed:int=0,                 # Of weights, order and noise
     bs:int=None,                # Batch size; by default 128, or 32 for small sets
     precision:str='auto',       # As for `denoise_learner`
     out='demo2',                # Folder for figures, records and weights
@@ -216,7 +216,7 @@ def copies_curve(
     epochs:int=4,           # Passes over these; smaller numbers get more passes: all see as many images
     counts:int=4,           # How many numbers of images
     copies=(2, 8),          # Noisy copies of each
-    bs:int=64,
+    bs:int=64,                  # Images in a batch
     **kwargs                # seed, precision, resume: as for `add_network`
 ) -> list:                  # Comparisons
     """Test error over the number of images and of noisy copies of each, with clean targets and with

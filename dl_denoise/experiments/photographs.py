@@ -76,7 +76,7 @@ def landscape(
 
 def patch_dls(
     imgs:Tensor,            # Clean pictures, uint8 `[N,C,H,W]`
-    noise:Noise,
+    noise:Noise,                # The noise model
     target='clean',         # As for `NoisyDL`
     size:int=40,            # Height and width of a patch
     n:int=12_800,           # Patches in an epoch
@@ -134,7 +134,7 @@ def train_natural(
     patches:int=204_800,    # Patches in an epoch; the paper's protocol has 1,600 batches of 128
     bs:int=None,            # Patches in a batch; by default the training's own
     lr:float=None,          # Highest learning rate; by default the training's own
-    seed:int=0,
+    seed:int=0,                 # Of weights, order and noise
     precision:str='auto',   # As for `denoise_learner`
     resume:bool=False       # Go on from the checkpoint in `out`?
 ) -> tuple:                 # A `Denoiser`, and what its records say of the training
@@ -156,7 +156,7 @@ def train_natural(
 def score_pictures(
     fn,                 # Restores `[1,C,H,W]`
     imgs,               # Clean pictures, uint8 `[C,H,W]`, of any size
-    noise:Noise,
+    noise:Noise,                # The noise model
     seed:int=0          # Of the noise
 ) -> dict:              # As `metrics.score`, each number the mean over the pictures
     "Score a denoiser on pictures of different sizes"
@@ -186,7 +186,7 @@ def bsd_records(
     fn,                 # Restores `[1,C,H,W]`
     test,               # Names of data sets
     levels,             # Noise levels on the scale 0 to 255
-    channels:int=1,
+    channels:int=1,             # 1: grey, 3: colour
     **fields            # What the records say of the method
 ) -> list:              # One record for each data set and level
     "Score a method on natural images"

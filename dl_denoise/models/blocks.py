@@ -41,7 +41,7 @@ def create_model(
 
 # %% ../../nbs/02_clean/02_blocks.ipynb #0a481ad3
 def receptive_field(
-    model:nn.Module,
+    model:nn.Module,            # The network
     channels:int=1,     # Channels of the input
     size:int=129        # Size of the test image; has to be larger than the field
 ) -> int:               # Width in pixels
@@ -58,7 +58,7 @@ def receptive_field(
 
 # %% ../../nbs/02_clean/02_blocks.ipynb #557227b3
 def layer_table(
-    model:nn.Module,
+    model:nn.Module,            # The network
     shape:tuple=(1, 28, 28)     # Channels, height, width of the input
 ) -> pd.DataFrame:              # One row for each layer, and a total
     "Layers of a network with output shape, parameters and multiply-adds for one image"
@@ -106,9 +106,9 @@ def _layers(model, shape):
 
 # %% ../../nbs/02_clean/02_blocks.ipynb #cced6079
 def draw_network(
-    model:nn.Module,
+    model:nn.Module,            # The network
     shape:tuple=(1, 28, 28),    # Channels, height, width of the input
-    title:str='',
+    title:str='',               # Above the drawing
     skip:str=''                 # Label of an arc from the input to the output; no arc without one
 ):
     "A drawing of a network's convolutions, made from a run with one image; returns the figure"

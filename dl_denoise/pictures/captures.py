@@ -156,10 +156,10 @@ def train_pairs(
     name:str='mine',            # Of the new denoiser
     start:str='photo-grey',     # A packaged denoiser, or a file of your own, to begin with
     epochs:int=10,              # Passes over the tiles
-    lr:float=3e-4,
+    lr:float=3e-4,              # Highest learning rate
     bs:int=8,                   # Tiles in a batch
     size:int=64,                # Height and width of a tile
-    seed:int=0,
+    seed:int=0,                 # Of weights, order and noise
     precision:str='auto',       # As for `denoise_learner`
     resume:bool=False,          # Go on from the checkpoint in `out`?
     device=None                 # By default the GPU if there is one

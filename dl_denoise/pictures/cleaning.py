@@ -43,7 +43,7 @@ def scale_for(
     return min(max(sigma, low), high)/sigma
 
 def black_and_white(
-    pic:Picture,
+    pic:Picture,                # The picture
     dn,                 # The denoiser that is to clean it
     white:float=None    # Value of white, if you know it
 ) -> tuple:             # Values of black and of white
@@ -76,7 +76,7 @@ def cleaner(
     return clean
 
 def denoise_picture(
-    pic:Picture,
+    pic:Picture,                # The picture
     dn,                     # From `load_denoiser`
     sigma:float=None,       # Standard deviation of the noise of 255, if it is beyond the network's training
     strength:float=1.,      # 0 gives the picture as it is, 1 the network's result; between is a blend
@@ -99,7 +99,7 @@ def denoise_picture(
     return replace(pic, pixels=y.astype(a.dtype))
 
 def denoiser_for(
-    pic:Picture,
+    pic:Picture,                # The picture
     model:str=None      # A name, if you do not want the choice made
 ) -> str:               # Name of a packaged denoiser
     "The packaged denoiser for a picture: colour for colour"
@@ -145,7 +145,7 @@ class Cleaning:
     max_megapixels:float=MEGAPIXELS
 
 def _middle(
-    pic:Picture,
+    pic:Picture,                # The picture
     n:int,              # Height and width at most
     low:float,          # Value of black
     high:float          # Value of white

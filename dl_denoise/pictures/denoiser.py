@@ -24,7 +24,7 @@ class Denoiser:
     """A trained network, ready to use; `model` is the plain network, `card` tells how it was trained
     and what it scores"""
     def __init__(self,
-        model:nn.Module,
+        model:nn.Module,            # The network
         card:dict=None,         # Its model card
         device=None,            # By default the GPU if there is one
         engine:str='auto',      # One of `tiles.ENGINES`
@@ -82,7 +82,7 @@ def restore(self:Denoiser, x, strength, progress, white):
 @singledispatch
 def denoise_any(
     x,                      # Tensor or array; the modules that know other kinds register them
-    dn:Denoiser,
+    dn:Denoiser,                # The denoiser
     strength:float, progress:bool, white:float      # As for `Denoiser`
 ):                          # The denoised image, of the same kind
     "Denoise an image of any kind: one function for each"
@@ -135,7 +135,7 @@ def _check_rebuilds(model, architecture, arguments):
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #abc1fd94
 def save_denoiser(
-    model:nn.Module,
+    model:nn.Module,            # The network
     name:str,             # Name of the packaged denoiser
     architecture:str,     # One of `MODELS`
     record:dict,          # Its record in the ledger
@@ -180,7 +180,7 @@ def noisy_images(
     return torch.cat(xs), torch.cat(ys)
 
 def evaluate_denoiser(
-    dn:Denoiser,
+    dn:Denoiser,                # The denoiser
     dls,                    # From `denoise_dls`; its third loader has the test images
     progress:bool=False     # Show a progress bar?
 ) -> dict:                  # As `metrics.score`

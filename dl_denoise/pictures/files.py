@@ -55,7 +55,7 @@ def _free():
 
 def room(
     size,               # Width and height
-    channels:int=3,
+    channels:int=3,             # 1: grey, 3: colour
     itemsize:int=1      # Bytes of one value in the file
 ) -> tuple:             # Bytes needed, bytes available or None
     "How much memory it takes to read, clean and write a picture of this size, and how much there is"
@@ -382,7 +382,7 @@ def _pillow(pic, f, fmt, quality):
 
 # %% ../../nbs/04_pictures/04_files.ipynb #65aecfde
 def encode_picture(
-    pic:Picture,
+    pic:Picture,                # The picture
     format:str='PNG',       # 'PNG', 'JPEG', 'TIFF', 'BMP' or 'WEBP'
     quality:int=None        # 1 to 100, for JPEG (by default 95) and WebP (by default nothing is lost)
 ) -> bytes:
@@ -400,7 +400,7 @@ def encode_picture(
 
 # %% ../../nbs/04_pictures/04_files.ipynb #66bb6e70
 def write_picture(
-    pic:Picture,
+    pic:Picture,                # The picture
     path,                   # Its suffix decides the format
     quality:int=None        # As for `encode_picture`
 ) -> Path:

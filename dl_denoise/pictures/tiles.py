@@ -35,13 +35,13 @@ def windows(
 
 # %% ../../nbs/04_pictures/03_tiles.ipynb #ff2ba1fe
 def grid_step(
-    model:nn.Module
+    model:nn.Module             # The network
 ) -> int:               # 1 for a network without strides
     "Pixels between two points of a network's coarsest grid"
     return math.prod(m.stride[0] for m in model.modules() if isinstance(m, nn.Conv2d))
 
 def reach(
-    model:nn.Module,
+    model:nn.Module,            # The network
     channels:int=1      # Channels of its input
 ) -> int:               # A multiple of the grid's step
     "How many pixels away from itself an output pixel looks, at most; measured by a gradient"
@@ -69,7 +69,7 @@ def fold_bn(
 
 # %% ../../nbs/04_pictures/03_tiles.ipynb #818af119
 def onnx_graph(
-    model:nn.Module,
+    model:nn.Module,            # The network
     channels:int=1,         # Channels of its input
     opset:int=17,           # Version of ONNX's list of operators
     size:tuple=(29, 30)     # Height and width of the traced example
@@ -93,9 +93,9 @@ _WORTH = 1 << 17      # pixels from which a graph repays its making
 class Runner:
     "A network ready to run on CPU tensors `[B,C,H,W]`, with the engine that is fastest"
     def __init__(self,
-        model:nn.Module,
+        model:nn.Module,            # The network
         channels:int=1,         # Channels of its input
-        device='cpu',
+        device='cpu',               # Where it runs
         engine:str='auto',      # One of `ENGINES`
         half:bool=None          # Convolutions in 16 bits? By default on a GPU only
     ):
