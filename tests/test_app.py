@@ -27,9 +27,8 @@ def bomb(side=20_000):
         return struct.pack('>I', len(data)) + kind + data + struct.pack('>I', zlib.crc32(kind + data))
     z, rows = zlib.compressobj(1), bytes((side + 1)*100)
     packed = b''.join([z.compress(rows) for _ in range(side//100)] + [z.flush()])
-    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', struct.pack('>2I5B', side, side, 8, 0, 0, 0,
-                                                             0)) + chunk(b'IDAT', packed) + chunk(b'IEND',
-                                                                                                  b'')
+    header = struct.pack('>2I5B', side, side, 8, 0, 0, 0, 0)
+    return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', header) + chunk(b'IDAT', packed) + chunk(b'IEND', b'')
 
 @pytest.fixture(scope='module')
 def app():

@@ -57,10 +57,9 @@ def shown(page):
 
 def pixels(page, selector):
     "What a canvas shows, `[H,W]`, 0 to 255 (red)"
-    w, h, data = page.locator(selector).first.evaluate('c => [c.width, c.height, '
-                                                       '[...c.getContext("2d").getImageData(0, 0, '
-                                                       'c.width, c.height).data].filter((_, i) => i % 4 '
-                                                       '== 0)]')
+    w, h, data = page.locator(selector).first.evaluate('''c => {
+        const rgba = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;
+        return [c.width, c.height, [...rgba].filter((_, i) => i % 4 == 0)]; }''')
     return np.array(data).reshape(h, w)
 
 def all_better(page, than=1.):
@@ -247,10 +246,10 @@ def test_load_what_is_not_a_picture(page):
 
 def test_keyboard_only(page):
     "Everything can be reached and done with keys, and one sees where one is"
-    press, focus = page.keyboard.press, lambda: page.evaluate('document.activeElement.id || '
-                                                              'document.activeElement.dataset.name || '
-                                                              'document.activeElement.ariaLabel || '
-                                                              'document.activeElement.tagName')
+    press = page.keyboard.press
+    def focus(): return page.evaluate('''() => {
+        const o = document.activeElement;
+        return o.id || o.dataset.name || o.ariaLabel || o.tagName; }''')
     visited = []
     def tab_to(name):
         for _ in range(60):
@@ -360,9 +359,8 @@ def test_server_that_fails(browser, url):
     "The reason is on the page; when the server is back, so are the results"
     page = open_page(browser, url)
     only(page, 'cae-mnist')
-    page.route('**/api/denoise', lambda r: r.fulfill(status=503,
-                                                     json=dict(error='Service Unavailable',
-                                                               reason='the server is busy with 64 requests')))
+    busy = dict(error='Service Unavailable', reason='the server is busy with 64 requests')
+    page.route('**/api/denoise', lambda r: r.fulfill(status=503, json=busy))
     slide(page, .3)
     until(page.locator('#message').is_visible)
     assert 'busy with 64 requests' in page.inner_text('#message')

@@ -89,9 +89,9 @@ def watched(page, *names, change=lambda page: page.click('#again')):
     change(page)
     page.wait_for_function('names => names.every(n => window.seen[n])', arg=list(names))
     page.wait_for_timeout(300)
-    return {n: (torch.tensor(o['noisy']).view(1, 1, o['height'], o['width']),
-                torch.tensor(o['result']).view(1, 1, o['height'],
-                                               o['width'])) for n,o in page.evaluate('window.seen').items()}
+    def image(o, part): return torch.tensor(o[part]).view(1, 1, o['height'], o['width'])
+    seen = page.evaluate('window.seen')
+    return {n: (image(o, 'noisy'), image(o, 'result')) for n,o in seen.items()}
 
 def python(name): return Filter('median', size=3) if name == 'median' else load_denoiser(name, device='cpu')
 
@@ -185,10 +185,8 @@ def test_load_picture(page):
     file = io.BytesIO()
     Image.fromarray((127 + 100*np.sin(x/9)*np.cos(y/7)).astype(np.uint8)).save(file, 'PNG')
     page.select_option('#size', '128')
-    results = watched(page, 'cae-mnist',
-                      change=lambda p: p.set_input_files('#file', dict(name='waves.png',
-                                                                       mimeType='image/png',
-                                                                       buffer=file.getvalue())))
+    waves = dict(name='waves.png', mimeType='image/png', buffer=file.getvalue())
+    results = watched(page, 'cae-mnist', change=lambda p: p.set_input_files('#file', waves))
     noisy, result = results['cae-mnist']
     assert noisy.shape[-2:] == (90, 122)
     assert (load_denoiser('cae-mnist', device='cpu')(noisy) - result).abs().max() < 1e-4
@@ -288,8 +286,9 @@ def test_noise_seed(open_page, serve):
 def test_noise_kinds(open_page, serve):
     "What the page offers exists in the package, and the slider's ends are values that it takes"
     page = open_page(serve(live.WEB), clean=False, path='noise.js')
-    for kind, low, high, clips in page.evaluate("async () => Object.entries((await "
-                                                "import('./noise.js')).KINDS).map(([k, o]) => [k, "
-                                                "o.param(0), o.param(1), o.clips])"):
+    offered = page.evaluate('''async () => {
+        const {KINDS} = await import('./noise.js');
+        return Object.entries(KINDS).map(([k, o]) => [k, o.param(0), o.param(1), o.clips]); }''')
+    for kind, low, high, clips in offered:
         for v in (low, high): NOISES[kind](v)
         assert clips == (kind in ('gaussian', 'poisson', 'speckle'))

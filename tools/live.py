@@ -113,9 +113,8 @@ def chromium():
     try: from playwright.sync_api import sync_playwright
     except ImportError: raise LookupError('the package playwright is not installed') from None
     with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=program,
-                                    args=['--no-sandbox'] if hasattr(os, 'geteuid')
-                                    and os.geteuid() == 0 else [])
+        as_root = hasattr(os, 'geteuid') and os.geteuid() == 0
+        browser = p.chromium.launch(executable_path=program, args=['--no-sandbox'] if as_root else [])
         try: yield browser
         finally: browser.close()
 
