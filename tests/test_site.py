@@ -35,7 +35,12 @@ def test_configuration():
              *config['filters'], html['include-after-body'],
              *[o for theme in html['theme'].values() for o in theme if o.endswith('.scss')],
              *[o['href'].split('#')[0] for side in ('left', 'right') for o in site['navbar'][side]]]
-    assert not [o for o in local if not (root/'nbs'/o).exists() and not o.startswith('live/')]
+    assert not [o for o in local if not (root/'nbs'/o.lstrip('/')).exists() and not o.startswith('live/')]
+    assert site['image'].startswith('/'), 'from the root of the site, or pages in folders do not find it'
+    assert html['respect-user-color-scheme'] and html['code-overflow'] == 'scroll'
+    assert html['format-links'] is False
+    assert '+tex_math_dollars' in config['format']['commonmark']['variant']
+    assert re.search(r'/katex@\d+\.\d+\.\d+/', html['html-math-method']['url']), 'a pinned version'
     assert len(site['image-alt']) > 20 and site['open-graph'] and site['twitter-card']
 
 # ---- every page

@@ -25,9 +25,10 @@ def colab_cells(path):
     "The two cells of one page: the badge, and the installation, which does nothing except on Colab"
     cfg = settings()
     page = path.relative_to(root).as_posix()
-    badge = ('[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]'
-             f"(https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/"
-             f"{cfg['branch']}/{page})")
+    # in HTML, since on the site a linked picture that stands alone in Markdown opens itself
+    badge = (f"<a href=\"https://colab.research.google.com/github/{cfg['user']}/{cfg['repo']}/blob/"
+             f"{cfg['branch']}/{page}\"><img alt=\"Open in Colab\" "
+             'src="https://colab.research.google.com/assets/colab-badge.svg"></a>')
     package = f"{cfg['lib_name']}[app,onnx] @ git+{cfg['git_url']}@{cfg['branch']}"
     install = ['#| hide\n', '#| eval: false\n',
                f'! [ -e /content ] && pip install -q "{package}"  # on Colab only']

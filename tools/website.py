@@ -1,11 +1,12 @@
 """The site: processed by nbdev, rendered by Quarto, and checked.
 Any warning and any link that leads nowhere is an error"""
-import argparse, json, re, shutil, subprocess, sys
+import argparse, json, re, shutil, subprocess, sys, tarfile, tempfile
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 import yaml
-import badges
+import badges, export
+from signatures import in_the_sources_words
 
 root = Path(__file__).resolve().parent.parent
 FOLDED = ['#| code-fold: true\n', '#| code-summary: "How this figure is made"\n']
@@ -44,29 +45,69 @@ def unlinked(text):
     return re.sub(r'^```.*?^```', lambda m: re.sub(r'\[([^\]\n]*)\]\(https?://[^)\s]*\)', r'\1', m[0]),
                   text, flags=re.S|re.M)
 
+def shown(output, module, folder):
+    "Make an output fit for the site; false if nothing of it is left to show"
+    data = output.get('data')
+    if data is None: return True
+    if data.pop('application/vnd.jupyter.widget-view+json', None): data.pop('text/plain', None)
+    data.pop('application/javascript', None)
+    if 'text/html' in data:
+        # as Markdown, since for any output in HTML Quarto loads RequireJS and jQuery
+        html = ''.join(data.pop('text/html')).strip()
+        data['text/markdown'] = f'```{{=html}}\n{html}\n```' if html else ''
+    elif 'text/markdown' in data:
+        markdown = in_the_sources_words(''.join(data['text/markdown']), module, folder)
+        data['text/markdown'] = unlinked(widths(markdown))
+        data.pop('text/plain', None)
+    return any(map(''.join, data.values()))
+
+def anchors(nb):
+    "The names that a page explains, as the ends of addresses"
+    texts = [''.join(o.get('data', {}).get('text/markdown', '')) for c in nb['cells']
+             for o in c.get('outputs', [])]
+    return {*re.findall(r'^### .* \{#(\S+) \.api\}$', '\n'.join(texts), flags=re.M)}
+
+def linked(text, there):
+    "Text whose links to names lead only to names that have a place; nbdev links others, too"
+    def checked(m):
+        page, _, name = m[2].partition('#')
+        if page not in there or not name or name in there[page]: return m[0]
+        return m[1] if m[1].startswith('`') else f'[{m[1]}]({page})'
+    return re.sub(r'\[([^\]\n]*)\]\((' + re.escape(address()) + r'[^)\s]*)\)', checked, text)
+
 def process(folder=root):
     "What Quarto is given: nbdev's pages, with the code of figures folded; returns their folder"
     run = ('from nbdev.quarto import refresh_quarto_yml; from nbdev.serve import proc_nbs; '
            'refresh_quarto_yml(); proc_nbs(n_workers=2, force=True)')
     subprocess.run([sys.executable, '-c', run], cwd=folder, check=True, stdin=subprocess.DEVNULL,
                    stdout=subprocess.DEVNULL)
-    for p in (folder/'_proc').rglob('*.ipynb'):
-        nb = fold(json.loads(p.read_text(encoding='utf8')))
+    pages = {p: json.loads(p.read_text(encoding='utf8')) for p in (folder/'_proc').rglob('*.ipynb')}
+    for p, nb in pages.items():
+        fold(nb)
+        module, _ = export.docstring(folder/'nbs'/p.relative_to(folder/'_proc')) or (None, None)
+        nb['metadata'].pop('widgets', None)
         for c in nb['cells']:
-            if c['cell_type'] == 'markdown': c['source'] = widths(''.join(c['source']))
+            c['outputs'] = [o for o in c.get('outputs', []) if shown(o, module, folder)]
+            if c['cell_type'] == 'markdown':
+                c['source'] = widths(''.join(c['source']))
+                del c['outputs']
+    there = {f'{address()}{p.relative_to(folder/"_proc").with_name(output_file(nb))}': anchors(nb)
+             for p, nb in pages.items()}
+    for p, nb in pages.items():
+        for c in nb['cells']:
+            # Quarto wants a list of lines: it joins what it is given
+            if c['cell_type'] == 'markdown': c['source'] = linked(c['source'], there).splitlines(True)
             for data in (o.get('data', {}) for o in c.get('outputs', [])):
-                # fastprogress: the same, indented, which Pandoc takes for code
-                if 'text/html' in data and ''.join(data.get('text/markdown', '')).lstrip().startswith('<'):
-                    del data['text/markdown']
-                if 'text/markdown' in data:
-                    data['text/markdown'] = unlinked(widths(''.join(data['text/markdown'])))
+                if 'text/markdown' in data: data['text/markdown'] = linked(data['text/markdown'], there)
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf8')
     return folder/'_proc'
 
+def front_matter(nb): return yaml.safe_load(''.join(nb['cells'][0]['source']).strip().strip('-'))
+def output_file(nb): return front_matter(nb)['output-file']
+
 def head(page):
     "Title, description and output file of a processed page"
-    first = json.loads(page.read_text(encoding='utf8'))['cells'][0]
-    return yaml.safe_load(''.join(first['source']).strip().strip('-'))
+    return front_matter(json.loads(page.read_text(encoding='utf8')))
 
 def sidebar(folder=root):
     "(section, pages) in the order of the site"
@@ -118,6 +159,34 @@ def broken(folder):
                 wrong.append(f'{p.relative_to(folder)}: {target}: no such place on that page')
     return wrong
 
+# ---- what the site brings with it
+
+def npm(package, folder):
+    "The files of a package of npm, unpacked into `folder`/package"
+    try:
+        subprocess.run(['npm', 'pack', '--silent', '--pack-destination', folder, package], check=True,
+                       stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    except (OSError, subprocess.SubprocessError) as e:
+        sys.exit(f"npm could not fetch {package}: {getattr(e, 'stderr', None) or e}")
+    with tarfile.open(next(Path(folder).glob('*.tgz'))) as tar: tar.extractall(folder, filter='data')
+    return Path(folder)/'package'
+
+def own_math(folder):
+    "Let the pages take KaTeX from the site itself; without it equations stay TeX"
+    config = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8'))
+    url = config['format']['html']['html-math-method']['url']
+    with tempfile.TemporaryDirectory() as tmp:
+        dist = npm(re.search(r'katex@[\d.]+', url)[0], tmp)/'dist'
+        own = folder/'site_libs'/'katex'
+        shutil.copytree(dist/'fonts', own/'fonts', ignore=shutil.ignore_patterns('*.ttf', '*.woff'))
+        for name in ('katex.min.js', 'katex.min.css'): shutil.copyfile(dist/name, own/name)
+    for p in folder.rglob('*.html'):
+        text = p.read_text(encoding='utf8')
+        here = '../'*(len(p.relative_to(folder).parts) - 1)
+        # the page for addresses that do not exist is shown at any of them
+        if p == folder/'404.html': here = urlsplit(address()).path
+        p.write_text(text.replace(url, f'{here}site_libs/katex/'), encoding='utf8')
+
 # ---- all of it
 
 def warnings(log):
@@ -136,6 +205,7 @@ def build(out):
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print(done.stdout)
     if done.returncode: sys.exit('Quarto could not render the site.')
+    own_math(made)
     (made/'llms.txt').write_text(llms(proc), encoding='utf8')
     subprocess.run([sys.executable, root/'tools'/'live.py', made/'live'], check=True)
     wrong = warnings(done.stdout) + broken(made)
