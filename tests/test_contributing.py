@@ -58,9 +58,8 @@ def carry_out(folder, blocks):
             write(path, nb)
     for file, cells in waiting.items():
         assert not (folder/file).exists(), f'{file} exists; where in it do the cells go?'
-        write(folder/file, dict(cells=cells,
-                                metadata=dict(kernelspec=dict(display_name='python3', language='python',
-                                                              name='python3')), nbformat=4, nbformat_minor=5))
+        kernel = dict(display_name='python3', language='python', name='python3')
+        write(folder/file, dict(cells=cells, metadata=dict(kernelspec=kernel), nbformat=4, nbformat_minor=5))
         pages.append(file); tests.pop(file, None)
     return pages, tests, commands
 

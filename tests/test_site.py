@@ -58,9 +58,8 @@ def test_processed(page, processed):
 def test_shows_something(page):
     "A figure, a table or a number: no page is only words"
     shown = [o for c in cells(page, 'code') if 'hide' not in flags(c) for o in c['outputs']]
-    assert any(k.startswith(('image/', 'application/')) for o in shown
-               for k in o.get('data', {})) or re.search(r'\d', json.dumps([o.get('data', o.get('text'))
-                                                                           for o in shown]))
+    pictures = [k for o in shown for k in o.get('data', {}) if k.startswith(('image/', 'application/'))]
+    assert pictures or re.search(r'\d', json.dumps([o.get('data', o.get('text')) for o in shown]))
 
 @every_lesson
 def test_exercises(page):
@@ -74,15 +73,14 @@ def test_exercises(page):
     assert len(tasks) > 1
     grades = [re.match(r'\*(Warm-up|Practice|Project)\.\* ', t) for t in tasks]
     assert all(grades), 'each begins with its grade: *Warm-up.*, *Practice.* or *Project.*'
-    order = ['Warm-up', 'Practice', 'Project']
-    assert [*map(order.index, (g[1] for g in grades))] == sorted(order.index(g[1])
-                                                                 for g in grades), 'from easy to hard'
+    levels = [['Warm-up', 'Practice', 'Project'].index(g[1]) for g in grades]
+    assert levels == sorted(levels), 'from easy to hard'
     for g,t in zip(grades, tasks):
         assert '<summary>Answer</summary>' in t, t[:80]
         assert g[1] == 'Warm-up' or '<summary>Hint</summary>' in t, t[:80]
     checks = [c for c in all_cells[start:] if c['cell_type'] == 'code' and 'hide' not in flags(c)]
-    assert checks and all({'code-fold', 'code-summary'} <= flags(c)
-                          for c in checks), 'a cell that checks the answers, folded'
+    folded = [{'code-fold', 'code-summary'} <= flags(c) for c in checks]
+    assert folded and all(folded), 'a cell that checks the answers, folded'
     assert all(re.search(r'\b(assert|test_\w+)\b', source(c)) for c in checks), 'a check that checks nothing'
 
 def test_folded_in_notebooks():
@@ -130,13 +128,12 @@ def test_llms(processed):
 def test_broken_links(tmp_path):
     "Links of a built site are followed, relative ones and those by its address"
     (tmp_path/'a').mkdir()
-    (tmp_path/'index.html').write_text(f'<a href="a/b.html#here"></a><a '
-                                       f'href="{website.address()}a/b.html"></a><a '
-                                       f'href="https://example.org/x"></a><a '
-                                       f'href="a/b.html#away"></a><img src="no.png">')
-    (tmp_path/'a'/'b.html').write_text(f'<h2 id="here"></h2><a href="../"></a><a '
-                                       f'href="{website.address()}c.html"></a>')
-    assert website.broken(tmp_path) == [f'a/b.html: {website.address()}c.html leads nowhere',
+    def to(address): return f'<a href="{address}"></a>'
+    home = website.address()
+    targets = 'a/b.html#here', f'{home}a/b.html', 'https://example.org/x', 'a/b.html#away'
+    (tmp_path/'index.html').write_text(''.join(map(to, targets)) + '<img src="no.png">')
+    (tmp_path/'a'/'b.html').write_text('<h2 id="here"></h2>' + to('../') + to(f'{home}c.html'))
+    assert website.broken(tmp_path) == [f'a/b.html: {home}c.html leads nowhere',
                                         'index.html: a/b.html#away: no such place on that page',
                                         'index.html: no.png leads nowhere']
 

@@ -88,9 +88,9 @@ def test_page_beside(beside, tmp_path, page):
     "The cells of a page, one after the other, in an empty folder, without MNIST"
     cells = json.loads((root/f'nbs/{page}.ipynb').read_text(encoding='utf8'))['cells']
     sources = [''.join(c['source']) for c in cells if c['cell_type'] == 'code']
-    (tmp_path/'page.py').write_text('\n'.join(o for o in sources
-                                              if not re.search(r'^#\|\s*(eval|slow|cuda)\b', o,
-                                                               flags=re.M)), encoding='utf8')
+    left_out = re.compile(r'^#\|\s*(eval|slow|cuda)\b', flags=re.M)
+    code = '\n'.join(o for o in sources if not left_out.search(o))
+    (tmp_path/'page.py').write_text(code, encoding='utf8')
     run(beside[1], 'page.py', cwd=tmp_path, timeout=900,
         env={**NO_DATA, 'XDG_CACHE_HOME': str(tmp_path/'cache'), 'MPLBACKEND': 'agg'})
 

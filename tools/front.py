@@ -14,9 +14,12 @@ def png(a, scale=1, **kwargs):
     im.resize((im.width*scale, im.height*scale), Image.NEAREST).save(buffer, 'PNG', optimize=True, **kwargs)
     return buffer.getvalue()
 
+def rgb(colour):
+    "A colour such as #10212b as three numbers from 0 to 255"
+    return np.array([int(colour[i:i+2], 16) for i in (1, 3, 5)])
+
 def tint(a, low=NIGHT, high=PAPER):
     "Grey values 0 to 1 as colours between two"
-    rgb = lambda h: np.array([int(h[i:i+2], 16) for i in (1, 3, 5)])
     return (rgb(low) + np.clip(a, 0, 1)[..., None]*(rgb(high)-rgb(low))).round().astype(np.uint8)
 
 # ---- the digits on which noise clears
@@ -27,9 +30,8 @@ def hero(rows=8, cols=26):
     from dl_denoise.all import GaussianNoise, load_denoiser, mnist
     clean = mnist().test[:rows*cols].float()/255
     noisy = GaussianNoise(.5, clip=True)(clean, torch.Generator().manual_seed(0))
-    field = lambda x: x[:, 0].reshape(rows, cols, 28,
-                                      28).permute(0, 2, 1, 3).reshape(rows*28, cols*28).numpy()
     H, W = rows*28, cols*28
+    def field(x): return x.reshape(rows, cols, 28, 28).permute(0, 2, 1, 3).reshape(H, W).numpy()
     y, x = np.mgrid[:H, :W]
     front = W*(.44 + .07*np.sin(y/H*2*np.pi) + .03*np.sin(y/H*5*np.pi + 1))
     a = np.where(x < front, field(noisy), field(load_denoiser('cae-mnist')(noisy)))
@@ -41,8 +43,8 @@ def grain(width=240, height=2):
     "Noise that fades from the left to the right, on nothing"
     rng = np.random.default_rng(0)
     alpha = (rng.random((height, width)) * np.linspace(1, 0, width)**1.5 * 255).astype(np.uint8)
-    colours = np.array([[int(c[i:i+2], 16) for i in (1, 3, 5)] for c in (ORANGE, BLUE)],
-                       np.uint8)[rng.integers(0, 2, (height, width))]
+    two = np.array([rgb(ORANGE), rgb(BLUE)], np.uint8)
+    colours = two[rng.integers(0, 2, (height, width))]
     return png(np.dstack([colours, alpha]), 4)
 
 # ---- the drawing of the whole
