@@ -143,6 +143,7 @@ def reproduce(
     for c in reproduce(experiment, out, models=names, ways=ways, images=images, epochs=epochs, bs=batch,
                        **same): _report(c)
 
+# %% ../../nbs/05_play/01_cli.ipynb #e75141f4
 def _reproduce_all(budget, out, **kwargs):
     "Train what the ledger lacks for so many minutes, and say how to go on"
     if budget is None: raise UsageError("how many minutes may it take? Give --budget MINUTES")

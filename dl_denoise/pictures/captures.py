@@ -139,8 +139,10 @@ def _check_all(pairs):
     found, error = misalignment(pairs)
     reach = np.mean([max(a.shape) for a, _ in pairs])/2
     pixels = abs(found)*(1, 1, reach, reach)           # at the edge of a picture
-    what = (f'shifted down or up by {abs(found[0]):.2f} pixels', f'shifted sideways by {abs(found[1]):.2f} pixels',
-            f'turned by {abs(np.rad2deg(found[2])):.2f} degrees', f'larger or smaller by {100*abs(found[3]):.1f} %')
+    what = (f'shifted down or up by {abs(found[0]):.2f} pixels',
+            f'shifted sideways by {abs(found[1]):.2f} pixels',
+            f'turned by {abs(np.rad2deg(found[2])):.2f} degrees',
+            f'larger or smaller by {100*abs(found[3]):.1f} %')
     wrong = [o for o, far, sure in zip(what, pixels, abs(found) > 5*error) if sure and far > .15]
     if not wrong: return []
     return [f"in all pairs the second capture is {' and '.join(wrong)}; use a stand, or align the two"]
@@ -160,7 +162,8 @@ def _check_pair(name, a, b):
         told.append(f'{name}: the second capture is shifted by {abs(shift).max():.1f} pixels; '
                     'use a stand, or align the two')
     if abs(a.mean() - b.mean()) > 2 + .05*(a.mean() + b.mean()):
-        told.append(f'{name}: one capture is brighter than the other ({a.mean():.1f} and {b.mean():.1f} of 255); '
+        told.append(f'{name}: one capture is brighter than the other ({a.mean():.1f} and {b.mean():.1f} '
+                    f'of 255); '
                     'use the same exposure')
     return told
 
