@@ -188,7 +188,10 @@ def pictures(
     return [load_image(p, channels) for p in image_files(folder or source)]
 
 # %% ../nbs/01_measure/02_data.ipynb #667003e1
-def tiles(img, size):
+def tiles(
+    img,                    # A picture `[C,H,W]`
+    size                    # Height and width of a square
+):
     "Non-overlapping squares of one picture"
     squares = img.unfold(1, size, size).unfold(2, size, size)      # [C, rows, columns, size, size]
     return squares.permute(1, 2, 0, 3, 4).flatten(0, 1)

@@ -133,7 +133,11 @@ def _plain(o):
 class Checkpoint(Callback):
     "Count the seconds, and save all that training needs to go on, after each epoch"
     order = 60
-    def __init__(self, path, settings): self.path, self.settings = path and Path(path), settings
+    def __init__(self,
+        path,                   # The file
+        settings                # What the training was started with
+    ):
+        self.path, self.settings = path and Path(path), settings
     def before_fit(self): self.t0, self.before, self.began = time.perf_counter(), self.learn.seconds, False
     def before_train(self): self.began = True
 
@@ -185,10 +189,15 @@ def _load(learn, path, settings):
     learn.seconds = state['seconds']
     return state
 
+# %% ../nbs/02_clean/01_learner.ipynb #9d529824
 class Resumed(Callback):
     "Skipped epochs have their rows in the log, and other callbacks see them as they were"
     order = 65      # after the callbacks that look at the log, before the one that skips
-    def __init__(self, rows, smooth): self.rows, self.smooth = rows, smooth
+    def __init__(self,
+        rows,                   # Of the log, one for each epoch that is done
+        smooth                  # State of the smoothed training loss
+    ):
+        self.rows, self.smooth = rows, smooth
 
     def before_fit(self):
         self.recorder.smooth_loss.count, self.recorder.smooth_loss.val = self.smooth

@@ -18,7 +18,10 @@ def _check(pred, target):
         raise DenoiseError(f"restored and clean images differ in shape: {list(pred.shape)} and "
                            f"{list(target.shape)}; compare image with image")
 
-def image_mse(pred:Tensor, target:Tensor) -> Tensor:
+def image_mse(
+    pred:Tensor,            # Restored images `[B,C,H,W]`
+    target:Tensor           # Clean images, same shape
+) -> Tensor:
     "The MSE of each image of a batch, `[B]`"
     _check(pred, target)
     return (pred-target).pow(2).flatten(1).mean(1)
@@ -37,11 +40,17 @@ def psnr_of(
     "10 log10(1/mse)"
     return -10*torch.log10(mse) if isinstance(mse, Tensor) else (-10*math.log10(mse) if mse else math.inf)
 
-def psnr(pred:Tensor, target:Tensor) -> Tensor:
+def psnr(
+    pred:Tensor,            # Restored images `[B,C,H,W]`
+    target:Tensor           # Clean images, same shape
+) -> Tensor:
     "Mean over the images of each image's PSNR in dB: the average that papers report"
     return psnr_of(image_mse(pred, target)).mean()
 
-def psnr_pooled(pred:Tensor, target:Tensor) -> Tensor:
+def psnr_pooled(
+    pred:Tensor,            # Restored images `[B,C,H,W]`
+    target:Tensor           # Clean images, same shape
+) -> Tensor:
     "PSNR in dB of the mean MSE"
     return psnr_of(mse(pred, target))
 

@@ -253,7 +253,9 @@ def _write(self:TextNoise, img, font, rng):
 # %% ../nbs/01_measure/01_noise.ipynb #e74d730b
 class Chain(Noise):
     "Noise models one after the other; usually written `a >> b`"
-    def __init__(self, *models):
+    def __init__(self,
+        *models                 # The first comes first
+    ):
         self.models = [o for m in models for o in (m.models if isinstance(m, Chain) else [m])]
     def __repr__(self): return ' >> '.join(map(repr, self.models))
     @property

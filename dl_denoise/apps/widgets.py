@@ -83,7 +83,14 @@ def _difference(ax, img, title, limit):
     ax.axis('off')
     ax.figure.colorbar(shown, ax=ax, shrink=.7)
 
-def draw_noise(y, kind='gaussian', strength=.5, clip=True, seed=0):
+# %% ../../nbs/05_play/05_widgets.ipynb #b9407f24
+def draw_noise(
+    y,                      # A clean image `[1,C,H,W]`
+    kind='gaussian',        # One of `NOISES`
+    strength=.5,            # Its parameter
+    clip=True,              # Clip to [0, 1]?
+    seed=0                  # Of the noise
+):
     "Clean, noisy, difference, and the noise's mean over the clean value; returns the figure"
     noise, x = make_noise(kind, strength, clip), _noisy(y, kind, strength, clip, seed)
     fig, axs = plt.subplots(1, 4, figsize=(9, 2.5), layout='constrained')
@@ -111,7 +118,14 @@ def explore_noise(
 # %% ../../nbs/05_play/05_widgets.ipynb #5e4e9d73
 _loaded = lru_cache(load_denoiser)
 
-def draw_denoisers(y, models, kind='gaussian', strength=.5, clip=True, seed=0):
+def draw_denoisers(
+    y,                      # A clean image `[1,C,H,W]`
+    models,                 # Names of packaged denoisers
+    kind='gaussian',        # One of `NOISES`
+    strength=.5,            # Its parameter
+    clip=True,              # Clip to [0, 1]?
+    seed=0                  # Of the noise
+):
     "Clean and noisy image, each denoiser's result and its error; returns the figure"
     x = _noisy(y, kind, strength, clip, seed)
     results, titles = [x], ['noisy']
@@ -137,7 +151,13 @@ def explore_denoisers(
                     models=choice, **_noise_controls(NOISES))
 
 # %% ../../nbs/05_play/05_widgets.ipynb #c4763a7b
-def draw_n2n(y, copies=10, sigma=.5, clip=False, seed=0):
+def draw_n2n(
+    y,                      # A clean image `[1,C,H,W]`
+    copies=10,              # How many noisy targets
+    sigma=.5,               # Standard deviation of the noise
+    clip=False,             # Clip to [0, 1]?
+    seed=0                  # Of the noise
+):
     """One noisy target, the mean of so many, the clean image, the difference, and the error over the
     number of copies; returns the figure"""
     noise, gen = make_noise('gaussian', sigma, clip), torch.Generator().manual_seed(seed)

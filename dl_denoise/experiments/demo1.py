@@ -84,7 +84,9 @@ def add_filters(
 # %% ../../nbs/02_clean/07_demo1.ipynb #9b9e9f61
 LEARNING_RATES = dict(cnn=2e-3, cae=2e-3, dncnn=2e-3, win5rb=3e-3)
 
-def joined(*words):
+def joined(
+    *words                  # Empty ones are left out
+):
     "The words that there are, with dashes between them"
     return '-'.join(o for o in words if o)
 
@@ -167,7 +169,12 @@ def trained_networks(
     "The networks that were added, in the order of `MODELS`"
     return [m for m in MODELS if m in c.restored]
 
-def show_restored(c:Comparison, titles:dict, n:int=3, start:int=0):
+def show_restored(
+    c:Comparison,           # The methods that were compared
+    titles:dict,            # Method -> title
+    n:int=3,                # How many
+    start:int=0             # The first of them
+):
     """Test images as each method in `titles` (method -> title) restores them, with the error below;
     returns the figure"""
     rows = []
@@ -178,13 +185,22 @@ def show_restored(c:Comparison, titles:dict, n:int=3, start:int=0):
     return show_rows(rows, col_titles=['', *titles.values()], signed_rows=range(1, 2*n, 2), limit=.5,
                      size=1.05)
 
-def show_digits(c:Comparison, n:int=3, start:int=0):
+def show_digits(
+    c:Comparison,           # The methods that were compared
+    n:int=3,                # How many
+    start:int=0             # The first of them
+):
     "Test images under the best classical filter and each network, with the error below; returns the figure"
     shown = [o for o in ('noisy', best_filter(c), *trained_networks(c)) if o]
     return show_restored(c, {m: full_name(m) for m in shown}, n, start)
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #5b2b980f
-def show_pixels(c:Comparison, titles:dict, colours, edges):
+def show_pixels(
+    c:Comparison,           # The methods that were compared
+    titles:dict,            # Method -> title
+    colours,                # One for each method
+    edges                   # Of the bins
+):
     """Histograms of all test pixels of each method in `titles` (method -> title), and of the clean
     images; returns the figure"""
     fig, axs = plt.subplots(1, len(titles), figsize=(2.1*len(titles), 2.3), sharey=True,
@@ -197,13 +213,19 @@ def show_pixels(c:Comparison, titles:dict, colours, edges):
     axs[0][0].set_ylabel('density (line: clean)')
     return fig
 
-def show_histograms(c:Comparison, bins:int=51):
+def show_histograms(
+    c:Comparison,           # The methods that were compared
+    bins:int=51             # How many bins
+):
     "Histograms of all test pixels: clean, noisy, and each network's result; returns the figure"
     shown = {m: full_name(m) for m in ['noisy', *trained_networks(c)]}
     colours = [RED, BLUE, ORANGE, GREEN, PURPLE]*len(shown)
     return show_pixels(c, shown, colours, np.linspace(-.2, 1.2, bins))
 
-def show_worst(c:Comparison, n:int=2):
+def show_worst(
+    c:Comparison,           # The methods that were compared
+    n:int=2                 # How many
+):
     "The test images on which each network errs most: noisy, result, clean, error; returns the figure"
     methods, rows = trained_networks(c), []
     for m in methods:
@@ -227,7 +249,9 @@ def free_folder(
     names = chain([out], (out.with_name(f'{out.name}-{k}') for k in count(2)))
     return next(p for p in names if not p.exists() or not any(p.iterdir()))
 
-def default_bs(data:Splits) -> int:
+def default_bs(
+    data:Splits             # Clean images
+) -> int:
     "Batch size of the article, or less for small sets"
     return 128 if len(data.train) >= 10_000 else 32
 

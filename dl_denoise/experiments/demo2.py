@@ -106,11 +106,18 @@ def demo2(
 # %% ../../nbs/03_noisy/06_demo2.ipynb #104cd3ec
 def _shown(c): return ['noisy', *[w for w in WAYS if w in c.restored]]
 
-def show_ways(c:Comparison, n:int=3, start:int=0):
+def show_ways(
+    c:Comparison,           # The methods that were compared
+    n:int=3,                # How many
+    start:int=0             # The first of them
+):
     "Test images as each way restores them, with the error below; returns the figure"
     return show_restored(c, {w: w.replace('n2n-', 'n2n\n') for w in _shown(c)}, n, start)
 
-def show_way_histograms(c:Comparison, bins:int=61):
+def show_way_histograms(
+    c:Comparison,           # The methods that were compared
+    bins:int=61             # How many bins
+):
     """Histograms of all test pixels: the clean images, their noisy copies, and what each way makes of
     them; returns the figure"""
     colours = [RED, BLUE, ORANGE, PURPLE, GREEN, INK]

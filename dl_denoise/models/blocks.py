@@ -83,7 +83,9 @@ def layer_table(
     df.loc['total'] = ['', '', df.parameters.sum(), df['multiply-adds'].sum()]
     return df
 
-def n_params(model:nn.Module) -> int:
+def n_params(
+    model:nn.Module         # The network
+) -> int:
     "Number of trainable parameters"
     return sum(p.numel() for p in model.parameters() if p.requires_grad)
 

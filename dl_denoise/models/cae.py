@@ -11,7 +11,10 @@ import torch.nn.functional as F
 from .blocks import conv
 
 # %% ../../nbs/02_clean/04_cae.ipynb #ed5e9c7c
-def upconv(ni, nf):
+def upconv(
+    ni,                     # Channels in
+    nf                      # Channels out
+):
     "Transposed convolution that doubles the image, then batch normalisation and ReLU"
     return nn.Sequential(nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=False), nn.BatchNorm2d(nf),
                          nn.ReLU(inplace=True))

@@ -335,7 +335,10 @@ def format_of(
                          f"{', '.join(FORMATS)}; change the name")
     return FORMATS[suffix]
 
-def check_holds(pic, fmt):
+def check_holds(
+    pic,                    # The picture
+    fmt                     # A format, such as 'PNG'
+):
     "Raise `DenoiseError` if a format would lose depth or transparency"
     dtype, more = pic.pixels.dtype.name, 'write PNG or TIFF' if pic.pixels.dtype.kind == 'u' else 'write TIFF'
     if dtype not in DEPTHS[fmt]:
