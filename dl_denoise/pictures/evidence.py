@@ -127,7 +127,8 @@ def _panels(x, result, dn, e):
             ('result', to_array(result.clamp(0, 1)), {}),
             ('residual, of 255', (x - result).mean(1)[0]*255, signed),
             ("residual's autocorrelation", autocorrelation(x - result, 5), square),
-            ('spread over eight ways, of 255', spread, dict(cmap='magma', vmin=0))]
+            ('spread over eight ways, of 255', spread,
+             dict(cmap='magma', vmin=0, vmax=None))]
 
 def _psnr_after(x, y, dn, sigma, given):
     "The result's PSNR in words, as far as Stein's estimate tells it; '' if it does not"
