@@ -143,6 +143,7 @@ def reproduce(
     for c in reproduce(experiment, out, models=names, ways=ways, images=images, epochs=epochs, bs=batch,
                        **same): _report(c)
 
+# %% ../../nbs/05_play/01_cli.ipynb #c61e78ea
 def _reproduce_all(budget, out, **kwargs):
     "Train what the ledger lacks for so many minutes, and say how to go on"
     if budget is None: raise UsageError("how many minutes may it take? Give --budget MINUTES")
@@ -150,7 +151,7 @@ def _reproduce_all(budget, out, **kwargs):
     from dl_denoise.experiments.reproduce import reproduce_all
     plan = reproduce_all(budget, out, **kwargs)
     if plan.left(): print(f"Go on: dl_denoise reproduce all --budget {budget:g} --resume --out {plan.out}")
-    print(f"Take what is done into the package, in a checkout: make adopt FROM={plan.out}")
+    if plan.done(): print(f"Take what is done into the package, in a checkout: make adopt FROM={plan.out}")
 
 def _reproduce_bsd(names, out, **kwargs):
     "Train on natural images, and print a table for each set"
