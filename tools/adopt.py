@@ -2,9 +2,9 @@
 taken from a folder in which anything is not as it should be"""
 import json, sys
 from pathlib import Path
-from dl_denoise.core import WEIGHTS, DenoiseError, cards, find_card
+from dl_denoise.core import MODELS, WEIGHTS, DenoiseError, cards, find_card
 from dl_denoise.experiments.reproduce import is_whole, shown
-from dl_denoise.ledger import RESULTS, read_lines, record_name, save_record, write_lines
+from dl_denoise.ledger import RESULTS, read_lines, record_name, write_lines
 from dl_denoise.pictures.denoiser import load_denoiser, save_denoiser
 
 def read_records(folder):
@@ -34,24 +34,27 @@ def wrong_weights(card, records):
     if r is None or (r['mse'], r['commit']) != (told['mse'], told['commit']):
         return f'{card} has a record that is not in results/'
 
+def is_smaller(old, new):
+    "Is a record of the ledger the same training as a new one, but not of the whole size?"
+    same = ('experiment', 'model', 'variant', 'data', 'seed')
+    return not is_whole(old) and all(old.get(k) == new.get(k) for k in same)
+
 def take_records(records, ledger):
-    "Put records into the ledger in the place of those that were not of the whole size"
+    "Put records into the ledger; those of the same training at a smaller size leave it"
     for name, r in records.items():
-        same = ('experiment', 'model', 'variant', 'data', 'seed')
         file = ledger/f"{r['experiment']}.jsonl"
         known = read_lines(file)
-        lesser = [o for o, old in known.items() if not is_whole(old)
-                  and all(old.get(k) == r.get(k) for k in same)]
-        before = [f"{known[o]['mse']:.5f} ({shown(known[o])})" for o in {*lesser, name} & {*known}]
-        print(f"{name}: MSE {r['mse']:.5f}", *[f'instead of {o}' for o in before], sep=', ')
-        write_lines({o: old for o, old in known.items() if o not in lesser}, file)
-        save_record(r, ledger, overwrite=True)
+        gone = [o for o, old in known.items() if o == name or is_smaller(old, r)]
+        told = [f"instead of {known[o]['mse']:.5f} after {shown(known[o]):,} images" for o in gone]
+        print(f"{name}: MSE {r['mse']:.5f}", *told)
+        write_lines({o: old for o, old in known.items() if o not in gone} | {name: r}, file)
 
 def adopt(folder, ledger=RESULTS, weights=WEIGHTS):
-    "Take over what is in a folder; returns the names of the weights taken. Raises if anything is wrong"
+    "Take over what is in a folder. Raises `DenoiseError`, before anything is changed, if anything is wrong"
     folder = Path(folder)
     records = read_records(folder)
-    found = [file for file in sorted(folder.rglob('weights/*.json')) if file.stem in cards(weights)
+    packaged = {*cards(weights), *(f'{model}-mnist' for model in MODELS)}
+    found = [file for file in sorted(folder.rglob('weights/*.json')) if file.stem in packaged
              and 'schedule' not in file.parts]
     wrong = wrong_records(records) + [o for file in found if (o := wrong_weights(file, records))]
     if wrong: raise DenoiseError('\n'.join([f'nothing was taken from {folder}:', *wrong]))
@@ -61,7 +64,6 @@ def adopt(folder, ledger=RESULTS, weights=WEIGHTS):
         model = load_denoiser(file, device='cpu').model
         save_denoiser(model, file.stem, card['architecture'], card['record'], weights, **card['arguments'])
         print(f'{file.stem}: weights')
-    return [file.stem for file in found]
 
 if __name__ == '__main__':
     try: adopt(sys.argv[1])

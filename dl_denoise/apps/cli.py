@@ -147,7 +147,7 @@ def _reproduce_all(budget, out, **kwargs):
     from dl_denoise.experiments.reproduce import reproduce_all
     plan = reproduce_all(budget, out, **kwargs)
     if plan.left(): print(f"Go on: dl_denoise reproduce all --budget {budget:g} --resume --out {plan.out}")
-    print(f"Take what is done into the package, in a checkout: make adopt FROM={plan.out}")
+    if plan.done(): print(f"Take what is done into the package, in a checkout: make adopt FROM={plan.out}")
 
 def _reproduce_bsd(names, out, **kwargs):
     "Train on natural images, and print a table for each set"

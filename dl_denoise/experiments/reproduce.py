@@ -43,7 +43,7 @@ def is_whole(
     record:dict     # Of the ledger
 ) -> bool:
     "Is this a training of the size that is published, or a method without training?"
-    return not record.get('epochs') or shown(record) >= _SHOWN[record['experiment']]
+    return not record.get('epochs') or shown(record) >= _SHOWN.get(record['experiment'], 0)
 
 # %% ../../nbs/06_ledger/06_reproduce.ipynb #b8551b96
 def small_mnist(
@@ -269,7 +269,7 @@ def duration(
     minutes:float
 ) -> str:
     "A time in words"
-    if minutes < 1: return 'less than a minute'
+    if minutes < 1.5: return 'a minute or less'
     return f'{minutes:.0f} minutes' if minutes < 90 else f'{minutes/60:.1f} hours'
 
 @patch
@@ -290,10 +290,9 @@ class Deadline(Callback):
     def before_train(self): self.began = time.monotonic()
 
     def after_batch(self):
-        if not self.training: return
-        now, share = time.monotonic(), (self.iter + 1)/self.n_iter
-        # the whole epoch, and a tenth of it for the validation
-        ahead = (now - self.began)*(1.1/share - 1) if share > .05 else 0
+        now, share, ahead = time.monotonic(), (self.iter + 1)/self.n_iter, 0
+        # the rest of the epoch, and a tenth of it for the validation
+        if self.training and share > .05: ahead = (now - self.began)*(1.1/share - 1)
         if now + ahead > self.end: raise BudgetSpent('the time is over')
 
 @patch
@@ -321,7 +320,9 @@ def reproduce_all(
     "Train what the ledger lacks, the most wanted first, and stop before the time is over"
     deadline = Deadline(time.monotonic() + 60*.95*budget)       # the last test images need time, too
     out = Path(out) if resume else free_folder(out)
-    plan = Plan(out, dataset(source).subset(train=images), runs or all_runs(), epochs, bs, precision)
+    # 10,000 images each to validate and to test, or fewer in a trial
+    data = dataset(source).subset(train=images, valid=images//5, test=images//5)
+    plan = Plan(out, data, runs or all_runs(), epochs, bs, precision)
     if not again:
         known = plan.done(RESULTS)
         plan.runs = [run for run in plan.runs if run not in known]
