@@ -36,10 +36,11 @@ def test_error_in_forward_leaves_autocast():
     learn = denoise_learner(loaders(bs=128), OutOfMemory(), precision='bf16')
     with pytest.raises(torch.OutOfMemoryError): train(learn, 1)
     assert autocast_is_off()
+    set_seed(0)
     again = denoise_learner(loaders(), cnn(depth=3, width=8), lr=3e-3)
     before = again.validate()[0]
-    train(again, 3, seed=0)
-    assert again.validate()[0] < before/2
+    train(again, 5, seed=0)
+    assert again.validate()[0] < .7*before             # with the cast left on, nothing at all is learnt
 
 class Interrupt(nn.Module):
     def __init__(self, error):
