@@ -97,9 +97,17 @@ def _check_model(dls, model):
         raise DenoiseError(f"the network turns images of shape {shape} into {list(out.shape[1:])}; "
                            f"a denoiser keeps the shape: {advice}")
 
+def _cpu_has_bf16():
+    "Does the processor say that it has AVX-512's or AMX's instructions for bfloat16? Old torch cannot ask"
+    ask = getattr(torch.cpu, 'get_capabilities', dict)
+    return any(ask().get(o) for o in ('avx512_bf16', 'amx_bf16'))
+
 def _best_precision(device):
-    "bf16 on a GPU that has it, else fp32"
-    return 'bf16' if device.type == 'cuda' and torch.cuda.is_bf16_supported() else 'fp32'
+    "bf16 on a GPU or a processor that multiplies it natively, else fp32"
+    if device.type == 'cuda': native = torch.cuda.is_bf16_supported()
+    elif device.type == 'cpu': native = _cpu_has_bf16()
+    else: native = False
+    return 'bf16' if native else 'fp32'
 
 def denoise_learner(
     dls,                        # From `denoise_dls`
@@ -107,13 +115,13 @@ def denoise_learner(
     loss_func=None,             # By default the mean squared error
     lr:float=2e-3,              # Highest learning rate of one-cycle
     metrics=psnr,               # fastai metrics, on the validation images
-    precision:str='auto',       # 'fp32', 'bf16', or 'auto': bf16 on a GPU that has it
+    precision:str='auto',       # 'fp32', 'bf16', or 'auto': bf16 where the device has instructions for it
     cbs=None,                   # More fastai callbacks
     opt_func=Adam,              # As for fastai's `Learner`
     wd:float=0.,                # Weight decay
     **kwargs                    # For fastai's `Learner`
 ) -> DenoiseLearner:
-    "A fastai `Learner` for denoising: Adam, channels last, mixed precision on a GPU, errors early"
+    "A fastai `Learner` for denoising: Adam, channels last, mixed precision where it pays, errors early"
     pick(precision, PRECISIONS, 'precision')
     _check_model(dls, model)
     learn = DenoiseLearner(dls, model, loss_func=loss_func or nn.MSELoss(), opt_func=opt_func, lr=lr, wd=wd,

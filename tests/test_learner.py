@@ -7,7 +7,7 @@ from fastai.optimizer import SGD
 from torch import nn
 from dl_denoise.core import UsageError
 from dl_denoise.data import Splits, denoise_dls, digits
-from dl_denoise.learner import denoise_learner, train
+from dl_denoise.learner import denoise_learner, train, training_record
 from dl_denoise.models.cnn import cnn
 from dl_denoise.noise import GaussianNoise
 from dl_denoise.noisy.losses import pick_loss
@@ -142,7 +142,7 @@ def test_annealed_loss_can_be_compared(tmp_path):
 
 def test_given_images_are_taken_as_they_are(tmp_path):
     "`test_dl` divides nothing by 255 and adds no noise"
-    learn = train(learner(tmp_path, lr=2e-2), 12, seed=0)
+    learn = train(learner(tmp_path, lr=2e-2, precision='fp32'), 12, seed=0)
     clean = learn.dls.test.images.float()/255
     noisy = GaussianNoise(.3)(clean, torch.Generator().manual_seed(0))
     restored, targets = learn.get_preds(dl=learn.dls.test_dl(noisy))
@@ -183,3 +183,26 @@ def test_lines_in_a_log(tmp_path, capsys):
     assert len(out.splitlines()) == 2
     assert out.startswith('epoch 1/2  train_loss 0.')
     assert '█' not in out and '\r' not in out
+
+# ---- precision
+
+@pytest.mark.parametrize('has, chosen', [(dict(avx512_bf16=True), 'bf16'), (dict(amx_bf16=True), 'bf16'),
+                                         (dict(avx512_bf16=False, amx_bf16=False), 'fp32'), ({}, 'fp32')])
+def test_auto_asks_the_processor(has, chosen, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: has, raising=False)
+    assert learner(tmp_path).precision == chosen
+
+def test_auto_with_an_old_torch(tmp_path, monkeypatch):
+    "A torch that cannot say what the processor has: float32"
+    monkeypatch.delattr(torch.cpu, 'get_capabilities', raising=False)
+    assert learner(tmp_path).precision == 'fp32'
+
+def test_both_precisions_learn_the_same(tmp_path):
+    "The scores of a small training in both, and the record says which it was"
+    scores = {}
+    for precision in ('fp32', 'bf16'):
+        learn = learner(tmp_path, precision=precision, lr=3e-3)
+        train(learn, 5, seed=0)
+        assert training_record(learn)['precision'] == precision
+        scores[precision] = learn.validate()[0]
+    assert scores['bf16'] == pytest.approx(scores['fp32'], rel=.02)
