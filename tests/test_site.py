@@ -3,7 +3,7 @@ import json, re, subprocess
 from pathlib import Path
 import pytest, yaml
 from test_frame import LESSONS, PAGES, cells, every_lesson, every_page, flags, name, prose, root, source
-import badges, check, website
+import badges, check, reference, website
 
 PARTS = ['Noise and how to measure it', 'Learning from clean images', 'Learning from noisy images only',
          'Your own pictures', 'Playing with it', 'The ledger', 'To look up']
@@ -121,9 +121,43 @@ def test_no_links_in_code(processed):
 def test_llms(processed):
     text = website.llms(processed)
     assert text.startswith('# dl_denoise\n\n> ')
-    assert text.count('\n## ') == len(PARTS)
-    assert text.count('\n- [') == len(LESSONS)
+    assert text.count('\n## ') == len(PARTS) + 1
+    assert text.count('\n- [') == len(LESSONS) + len(reference.rooms())
     assert f'({website.address()}01_measure/noise.html): ' in text
+
+def test_gallery(processed):
+    "The front page shows a card with a picture for every lesson"
+    text = '\n'.join(map(source, cells(processed/'index.ipynb')))
+    cards = re.findall(r'<a class="card" href="([^"]+)"><img src="([^"]+)"', text)
+    assert len({*cards}) == len(LESSONS)
+    assert all((processed/picture).stat().st_size < 60e3 for _, picture in cards)
+
+def test_reference(processed):
+    "Every public name has its place, with its parameters; the sidebar leads to it"
+    sections = yaml.safe_load((processed/'_quarto.yml').read_text(encoding='utf8'))['website']['sidebar']
+    listed = {o['href'] for o in sections['contents'][-1]['contents']}
+    assert listed == {f'reference/{room}.qmd' for room in reference.rooms()}
+    text = '\n'.join((processed/page).read_text(encoding='utf8') for page in listed)
+    known = [n for names in nbdev_index().values() for n in names]
+    assert len(known) > 200
+    missing = [n for n in known if f'{{#{n.removeprefix("dl_denoise.")} .api}}' not in text]
+    assert not missing
+    places = re.findall(r'\{#(\S+) \.api\}', text)
+    assert len(places) == len({*places}), 'two names with one place'
+
+def nbdev_index():
+    "Module -> its public functions and classes"
+    from dl_denoise._modidx import d
+    return {m: [n for n in names if not any(o.startswith('_') for o in n.removeprefix(m).split('.')[1:])
+                and n.count('.') == m.count('.') + 1] for m, names in d['syms'].items()}
+
+def test_leftovers(tmp_path):
+    "What was meant for a program is found in the text of a page; TeX in an equation is none"
+    (tmp_path/'a.html').write_text('<p>::: {.grid}</p><p>**bold</p><pre>f(x=&lt;function f at 0x7f&gt;)</pre>')
+    (tmp_path/'b.html').write_text(r'<p><span class="math inline">\frac12</span> <code>**kw</code></p>')
+    (tmp_path/'c.html').write_text(r'<p>\frac12</p>')
+    found = website.leftovers(tmp_path)
+    assert [o.split(':')[0] for o in found] == ['a.html']*3 + ['c.html']
 
 def test_broken_links(tmp_path):
     "Links of a built site are followed, relative ones and those by its address"
@@ -141,6 +175,26 @@ def test_warnings():
     log = ('WARN: Unable to resolve link target: x.ipynb\n[12/30] 02_clean/03_cnn.ipynb\n'
            '[WARNING] Citeproc: citation nobody2000 not found')
     assert len(website.warnings(log)) == 2
+
+# ---- the code that the pages teach
+
+TAUGHT = {
+    '01_measure/01_noise': ['Noise', 'GaussianNoise', 'PoissonNoise', 'SpeckleNoise', 'SaltPepperNoise',
+                            'ImpulseNoise', 'BernoulliNoise', 'TextNoise'],
+    '01_measure/02_data': ['Splits', 'NoisyDL', 'denoise_dls'],
+    '01_measure/03_metrics': ['mse', 'psnr', 'ssim'],
+    '02_clean/01_learner': ['DenoiseLearner', 'denoise_learner'],
+    '02_clean/03_cnn': ['CNN', 'cnn'], '02_clean/04_cae': ['CAE', 'cae'],
+    '02_clean/05_dncnn': ['DnCNN', 'dncnn'], '02_clean/06_win5rb': ['Win5RB', 'win5rb'],
+    '03_noisy/01_noise2noise': ['CopiesDL'], '03_noisy/03_clipping': ['clip_bias', 'predict_n2n'],
+    '03_noisy/04_losses': ['L0Loss'], '04_pictures/03_tiles': [], '04_pictures/08_evidence': []}
+
+@pytest.mark.parametrize('page', TAUGHT)
+def test_code_is_on_the_page(page, processed):
+    "Networks, noise models, loaders, losses: a reader of the site sees their body"
+    shown = '\n'.join(map(source, cells(processed/f'{page}.ipynb', 'code')))
+    bodies = {*re.findall(r'^(?:class|def) (\w+)', shown, flags=re.M)}
+    assert not {*TAUGHT[page]} - bodies
 
 # ---- the drawing of the whole
 

@@ -1,6 +1,6 @@
 """The front page's pictures, made by code: the digits on which noise clears, the drawing of the whole,
-and the site's strip of grain"""
-import argparse, base64, io, sys
+the live page, and the site's strip of grain"""
+import argparse, base64, io, sys, tempfile
 from pathlib import Path
 import numpy as np
 
@@ -122,6 +122,19 @@ def whole():
     return (f'<svg id="whole" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 980 450" role="img" '
             f'aria-label="{told}"><style>{CSS}</style>{head}{"".join(parts)}</svg>\n').encode()
 
+# ---- the live page, before it is started
+
+def live_page(shape=(1240, 690)):
+    "What the live page shows when a digit was chosen (needs Chromium, and npm for the runtime)"
+    from PIL import Image
+    import live
+    with tempfile.TemporaryDirectory() as tmp:
+        live.live(f'{tmp}/live', f'{tmp}/runtime')
+        live.picture(f'{tmp}/live', f'{tmp}/live.jpg')
+        buffer = io.BytesIO()
+        Image.open(f'{tmp}/live.jpg').crop((0, 0, *shape)).save(buffer, 'WEBP', quality=75, method=6)
+    return buffer.getvalue()
+
 def grain_scss():
     "The strip inside the theme, where no path to it can go wrong"
     data = base64.b64encode(grain()).decode()
@@ -129,7 +142,7 @@ def grain_scss():
             f'$grain: url("data:image/png;base64,{data}") !default;\n').encode()
 
 PICTURES = {'images/hero.png': hero, 'images/grain.png': grain, 'images/whole.svg': whole,
-            'assets/grain.scss': grain_scss}
+            'images/live.webp': live_page, 'assets/grain.scss': grain_scss}
 
 if __name__ == '__main__':
     p = argparse.ArgumentParser(description=__doc__)

@@ -4,6 +4,7 @@ import argparse, base64, functools, hashlib, http.server, json, os, re, shutil, 
 import tarfile, tempfile, threading
 from contextlib import contextmanager
 from pathlib import Path
+import badges
 
 root = Path(__file__).resolve().parent.parent
 WEB = root/'dl_denoise'/'apps'/'web'
@@ -28,8 +29,13 @@ def page(html, runtime):
     html, n = re.subn(r'<meta name="engine" content="\w+">', '<meta name="engine" content="onnx">', html)
     html, m = re.subn(r'(<meta charset="utf-8">)',
                       rf'\1\n<meta http-equiv="Content-Security-Policy" content="{policy(runtime)}">', html)
-    if (n, m) != (1, 1):
-        sys.exit('index.html must have one <meta charset="utf-8"> and one <meta name="engine" content="...">')
+    settings = badges.settings()
+    home = f"{settings['doc_host']}{settings['doc_baseurl']}/index.html"
+    back = f'<nav><a href="{home}" target="_top">{settings["title"]}</a></nav>'
+    html, k = re.subn('<header>', rf'<header>\n  {back}', html)
+    if (n, m, k) != (1, 1, 1):
+        sys.exit('index.html must have one <meta charset="utf-8">, one <meta name="engine" content="..."> '
+                 'and one <header>')
     return html
 
 def fetch(runtime, folder):

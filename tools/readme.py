@@ -13,6 +13,7 @@ def _link(m):
 
 def _markdown(text):
     "Markdown without what only the site understands"
+    text = re.sub(r'^```\{=html\}$.*?^```$\n?', '', text, flags=re.M|re.S)
     text = re.sub(r'^:::.*\n?', '', text, flags=re.M)
     text = re.sub(r'(\]\([^)]*\))\{[^}]*\}', r'\1', text)
     return re.sub(r'(\]\()([^)\s]+)', _link, text).strip()

@@ -7,7 +7,8 @@ from pathlib import Path
 root = Path(__file__).resolve().parent.parent
 SHOWN = re.compile(r'---\n\n\[source\]\((?P<url>\S+/blob/[^/]+)/\S+\)\{[^}]*\}\n\n'
                    r'### (?P<name>\S+)\n\n```python\n.*?\n```\n*(?P<told>.*)', flags=re.S)
-KEPT = re.compile(r'(\[?`[^`\n]*`(?:\]\([^)\s]*\))?)')          # code, and links from it
+# code, links from it, and links
+KEPT = re.compile(r'(\[?`[^`\n]*`(?:\]\([^)\s]*\))?|\[[^\]\n]*\]\(https?://[^)\s]*\))')
 
 @cache
 def defined(file):
@@ -53,11 +54,14 @@ def told(text):
     first, newline, rest = text.partition('\n')
     return plain(re.sub(r'^\*(.*)\*$', r'\1', first) + newline + rest)
 
-def in_the_sources_words(text, module, folder=root):
-    "What nbdev shows of one name of a module, with signature and docstring as they are written"
+def in_the_sources_words(text, module, folder=root, taught=()):
+    """What nbdev shows of one name of a module, with signature and docstring as they are written;
+    of those in `taught` the page shows the code: they get their heading only"""
     m = SHOWN.match(text)
     if not m: return text
     name, file = m['name'], f"dl_denoise/{module.replace('.', '/')}.py"
+    heading = f"### `{name}` {{#{name.lower()} .api}}\n\n"
+    if name in taught: return heading
     code, line = signature(folder/file, name), defined(folder/file)[name].lineno
-    return (f"### `{name}` {{#{name.lower()} .api}}\n\n```python\n{code}\n```\n\n{told(m['told'])}\n\n"
+    return (f"{heading}```python\n{code}\n```\n\n{told(m['told'])}\n\n"
             f"[source]({m['url']}/{file}#L{line}){{.source}}\n")

@@ -5,10 +5,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
 import yaml
-import badges, export
+from PIL import Image
+import badges, export, gallery, reference
 from signatures import in_the_sources_words
 
 root = Path(__file__).resolve().parent.parent
+SHOWN_CODE = '#| code-fold: show\n#| code-summary: "Exported source"\n'      # nbdev's, for `#| exports`
+PAGES_HEADING = '## The pages'
 FOLDED = ['#| code-fold: true\n', '#| code-summary: "How this figure is made"\n']
 
 def address():
@@ -45,8 +48,21 @@ def unlinked(text):
     return re.sub(r'^```.*?^```', lambda m: re.sub(r'\[([^\]\n]*)\]\(https?://[^)\s]*\)', r'\1', m[0]),
                   text, flags=re.S|re.M)
 
-def shown(output, module, folder):
-    "Make an output fit for the site; false if nothing of it is left to show"
+def taught(nb):
+    """The names whose code the page shows (`#| exports`); such a cell stands open, and what nbdev puts
+    over it to fold it is taken away"""
+    names = set()
+    for c in nb['cells']:
+        text = ''.join(c['source'])
+        if SHOWN_CODE not in text: continue
+        c['source'] = text.replace(SHOWN_CODE, '').splitlines(True)
+        names |= {*re.findall(r'^(?:def|class) (\w+)', text, flags=re.M)}
+        names |= {f'{o}.{m}' for m, o in re.findall(r'^@patch\b.*\ndef (\w+)\(self:\s*(\w+)', text, flags=re.M)}
+    return names
+
+def shown(output, module, folder, names=()):
+    """Make an output fit for the site; false if nothing of it is left to show. Of `names` the code
+    follows, so that nothing else needs to be told of them"""
     data = output.get('data')
     if data is None: return True
     if data.pop('application/vnd.jupyter.widget-view+json', None): data.pop('text/plain', None)
@@ -56,7 +72,7 @@ def shown(output, module, folder):
         html = ''.join(data.pop('text/html')).strip()
         data['text/markdown'] = f'```{{=html}}\n{html}\n```' if html else ''
     elif 'text/markdown' in data:
-        markdown = in_the_sources_words(''.join(data['text/markdown']), module, folder)
+        markdown = in_the_sources_words(''.join(data['text/markdown']), module, folder, names)
         data['text/markdown'] = unlinked(widths(markdown))
         data.pop('text/plain', None)
     return any(map(''.join, data.values()))
@@ -66,6 +82,18 @@ def anchors(nb):
     texts = [''.join(o.get('data', {}).get('text/markdown', '')) for c in nb['cells']
              for o in c.get('outputs', [])]
     return {*re.findall(r'^### .* \{#(\S+) \.api\}$', '\n'.join(texts), flags=re.M)}
+
+def one_place_each(nb):
+    "nbdev gives a class and a function that differ in case only one address: the first keeps it"
+    seen = set()
+    def first(m):
+        again = m[1] in seen
+        seen.add(m[1])
+        return '{.api}' if again else m[0]
+    for c in nb['cells']:
+        for data in (o.get('data', {}) for o in c.get('outputs', [])):
+            if 'text/markdown' not in data: continue
+            data['text/markdown'] = re.sub(r'\{#(\S+) \.api\}', first, ''.join(data['text/markdown']))
 
 def linked(text, there):
     "Text whose links to names lead only to names that have a place; nbdev links others, too"
@@ -86,11 +114,13 @@ def process(folder=root):
         fold(nb)
         module, _ = export.docstring(folder/'nbs'/p.relative_to(folder/'_proc')) or (None, None)
         nb['metadata'].pop('widgets', None)
+        names = taught(nb)
         for c in nb['cells']:
-            c['outputs'] = [o for o in c.get('outputs', []) if shown(o, module, folder)]
+            c['outputs'] = [o for o in c.get('outputs', []) if shown(o, module, folder, names)]
             if c['cell_type'] == 'markdown':
                 c['source'] = widths(''.join(c['source']))
                 del c['outputs']
+        one_place_each(nb)
     there = {f'{address()}{p.relative_to(folder/"_proc").with_name(output_file(nb))}': anchors(nb)
              for p, nb in pages.items()}
     for p, nb in pages.items():
@@ -100,10 +130,35 @@ def process(folder=root):
             for data in (o.get('data', {}) for o in c.get('outputs', [])):
                 if 'text/markdown' in data: data['text/markdown'] = linked(data['text/markdown'], there)
         p.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf8')
+    add_gallery(folder/'_proc')
+    add_reference(folder/'_proc', folder)
     return folder/'_proc'
+
+def add_gallery(proc):
+    "The front page's list of pages becomes a gallery"
+    index = proc/'index.ipynb'
+    nb = json.loads(index.read_text(encoding='utf8'))
+    list_of_pages = next(c for c in nb['cells'] if ''.join(c['source']).startswith(PAGES_HEADING))
+    sections = [(section, [(o, target(proc/o, proc)) for o in pages]) for section, pages in sidebar()]
+    text = f'{PAGES_HEADING}\n\n{gallery.gallery(proc, sections)}'
+    list_of_pages['source'] = text.splitlines(True)
+    index.write_text(json.dumps(nb, ensure_ascii=False), encoding='utf8')
+
+def add_reference(proc, folder):
+    "The reference's pages, and their places in the sidebar"
+    made = reference.write(proc, folder)
+    path = proc/'_quarto.yml'
+    config = yaml.safe_load(path.read_text(encoding='utf8'))
+    places = [dict(href=p, text=Path(p).stem) for p in made]
+    config['website']['sidebar']['contents'].append(dict(section='Reference, room by room', contents=places))
+    path.unlink()               # it may be a link to the project's own
+    path.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding='utf8')
 
 def front_matter(nb): return yaml.safe_load(''.join(nb['cells'][0]['source']).strip().strip('-'))
 def output_file(nb): return front_matter(nb)['output-file']
+def target(page, proc):
+    "Where a processed page will be, from the root of the site"
+    return page.relative_to(proc).with_name(head(page)['output-file']).as_posix()
 
 def head(page):
     "Title, description and output file of a processed page"
@@ -125,6 +180,8 @@ def llms(proc):
             target = address() + Path(p).with_name(h['output-file']).as_posix()
             parts.append(f"- [{h['title']}]({target}): {h['description']}")
         parts.append('')
+    parts += ['## Reference\n', *[f'- [{room}]({address()}reference/{room}.html): {reference.docstring_of(room)}'
+                                  for room in reference.rooms()], '']
     top = (f"# {cfg['title']}\n\n> {cfg['description']}\n\n"
            f"Install with `pip install {cfg['lib_name']}`; source: {cfg['git_url']}\n\n")
     return top + '\n'.join(parts)
@@ -159,6 +216,43 @@ def broken(folder):
                 wrong.append(f'{p.relative_to(folder)}: {target}: no such place on that page')
     return wrong
 
+# ---- what no page may show
+
+LEFT = {'a div of Pandoc': r'^\s*:{3,}', 'bold that is none': r'\*\*\w', 'TeX': r'\\(frac|sigma|mathbb|operatorname|text)(?![a-z])',
+        'an object without a name': r'<function |<factory>|object at 0x', "nbdev's NoneType": r'\bNoneType\b',
+        'a path of a machine': r'(?<![\w.])(/home|/root|/Users)/\w|site-packages/',
+        'a link that is none': r'\]\((https?:|\.\./)\S+\)'}
+
+class Words(HTMLParser):
+    "The text that a page shows, without code, scripts and equations, which are drawn later"
+    void = {'area', 'base', 'br', 'col', 'embed', 'hr', 'img', 'input', 'link', 'meta', 'source', 'track', 'wbr'}
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.text, self.code = [], [], []
+        self.feed(text)
+    def handle_starttag(self, tag, attrs):
+        if tag in self.void: return
+        is_math = 'math' in (dict(attrs).get('class') or '').split()
+        self.open.append('math' if is_math else tag)
+    def handle_endtag(self, tag):
+        if tag in self.void or not self.open: return
+        self.open.pop()
+    def handle_data(self, data):
+        if {'math', 'script', 'style', 'head'} & {*self.open}: return
+        (self.code if {'pre', 'code'} & {*self.open} else self.text).append(data)
+
+def leftovers(folder):
+    "One line for each thing on a page of the built site that was meant for a program, not for a reader"
+    wrong = []
+    for p in sorted(Path(folder).rglob('*.html')):
+        words = Words(p.read_text(encoding='utf8'))
+        shown_text, code = '\n'.join(words.text), '\n'.join(words.code)
+        for what, pattern in LEFT.items():
+            both = what in ('an object without a name', "nbdev's NoneType", 'a path of a machine')
+            found = re.search(pattern, shown_text + code if both else shown_text, flags=re.M)
+            if found: wrong.append(f'{p.relative_to(folder)}: {what}: {found[0].strip()}')
+    return wrong
+
 # ---- what the site brings with it
 
 def npm(package, folder):
@@ -187,6 +281,21 @@ def own_math(folder):
         if p == folder/'404.html': here = urlsplit(address()).path
         p.write_text(text.replace(url, f'{here}site_libs/katex/'), encoding='utf8')
 
+def light_figures(folder):
+    "Figures as WebP without loss; those after a page's first are loaded when they are scrolled to"
+    figure = re.compile(r'(<img\b[^>]*?)(src="[^"]+_files/figure-html/[^"]+)\.png"')
+    for p in folder.rglob('*_files/figure-html/*.png'):
+        with Image.open(p) as im: im.save(p.with_suffix('.webp'), lossless=True, method=6)
+        p.unlink()
+    for p in folder.rglob('*.html'):
+        text = p.read_text(encoding='utf8')
+        first = figure.search(text)
+        if not first: continue
+        end = first.end()
+        lazy = figure.sub(r'\1loading="lazy" \2.png"', text[end:])
+        text = re.sub(r'(_files/figure-html/[^"]+)\.png"', r'\1.webp"', text[:end] + lazy)
+        p.write_text(text, encoding='utf8')
+
 # ---- all of it
 
 def warnings(log):
@@ -206,9 +315,12 @@ def build(out):
     print(done.stdout)
     if done.returncode: sys.exit('Quarto could not render the site.')
     own_math(made)
+    light_figures(made)
     (made/'llms.txt').write_text(llms(proc), encoding='utf8')
-    subprocess.run([sys.executable, root/'tools'/'live.py', made/'live'], check=True)
-    wrong = warnings(done.stdout) + broken(made)
+    with tempfile.TemporaryDirectory() as tmp:
+        live = [sys.executable, root/'tools'/'live.py', made/'live', '--runtime', f'{tmp}/runtime']
+        subprocess.run(live, check=True, stdout=subprocess.DEVNULL)
+    wrong = warnings(done.stdout) + broken(made) + leftovers(made)
     if wrong: sys.exit('\n'.join(['The site is not whole:', *wrong]))
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(made, out)

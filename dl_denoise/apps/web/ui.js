@@ -58,7 +58,7 @@ function makeCard(name, title) {
   const canvas = what => element('canvas', {width: 28, height: 28, role: 'img', ariaLabel: `${title}, ${what}`});
   const card = {name, title, shown: canvas('picture'), error: canvas('error'), busy: false, stale: false};
   for (const k of ['mse', 'psnr', 'ms']) card[k] = element('span', {className: k});
-  card.figure = element('figure', {}, element('div', {className: 'pair'}, card.shown, card.error),
+  card.figure = element('figure', {className: 'waiting'}, element('div', {className: 'pair'}, card.shown, card.error),
     element('figcaption', {}, element('strong', {textContent: title}), element('span', {}, 'MSE ', card.mse), element('span', {}, card.psnr, card.ms)));
   card.figure.dataset.name = name;
   cards.set(name, card);
@@ -72,6 +72,7 @@ function mse(x, y) {
 }
 
 function show(card, x, {width, height, clean}, ms) {
+  card.figure.classList.remove('waiting');
   paintGrey(card.shown, width, height, x);
   paintError(card.error, width, height, x, clean);
   card.value = mse(x, clean);
