@@ -109,6 +109,7 @@ def _best_precision(device):
     else: native = False
     return 'bf16' if native else 'fp32'
 
+# %% ../nbs/02_clean/01_learner.ipynb #ec8503f9
 def denoise_learner(
     dls,                        # From `denoise_dls`
     model:nn.Module,            # Takes `[B,C,H,W]` and returns the same shape

@@ -153,7 +153,8 @@ def nbdev_index():
 
 def test_leftovers(tmp_path):
     "What was meant for a program is found in the text of a page; TeX in an equation is none"
-    (tmp_path/'a.html').write_text('<p>::: {.grid}</p><p>**bold</p><pre>f(x=&lt;function f at 0x7f&gt;)</pre>')
+    (tmp_path/'a.html').write_text('<p>::: {.grid}</p><p>**bold</p>'
+                                   '<pre>f(x=&lt;function f at 0x7f&gt;)</pre>')
     (tmp_path/'b.html').write_text(r'<p><span class="math inline">\frac12</span> <code>**kw</code></p>')
     (tmp_path/'c.html').write_text(r'<p>\frac12</p>')
     found = website.leftovers(tmp_path)

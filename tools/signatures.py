@@ -8,7 +8,7 @@ root = Path(__file__).resolve().parent.parent
 SHOWN = re.compile(r'---\n\n\[source\]\((?P<url>\S+/blob/[^/]+)/\S+\)\{[^}]*\}\n\n'
                    r'### (?P<name>\S+)\n\n```python\n.*?\n```\n*(?P<told>.*)', flags=re.S)
 # code, links from it, and links
-KEPT = re.compile(r'(\[?`[^`\n]*`(?:\]\([^)\s]*\))?|\[[^\]\n]*\]\(https?://[^)\s]*\))')
+KEPT = re.compile(r'(\[?`[^`\n]*`(?:\]\([^)\s]*\))?|\[[^\]]{1,90}\]\(https?://[^)\s]*\))')
 
 @cache
 def defined(file):

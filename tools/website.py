@@ -57,7 +57,8 @@ def taught(nb):
         if SHOWN_CODE not in text: continue
         c['source'] = text.replace(SHOWN_CODE, '').splitlines(True)
         names |= {*re.findall(r'^(?:def|class) (\w+)', text, flags=re.M)}
-        names |= {f'{o}.{m}' for m, o in re.findall(r'^@patch\b.*\ndef (\w+)\(self:\s*(\w+)', text, flags=re.M)}
+        patched = re.findall(r'^@patch\b.*\ndef (\w+)\(self:\s*(\w+)', text, flags=re.M)
+        names |= {f'{owner}.{method}' for method, owner in patched}
     return names
 
 def shown(output, module, folder, names=()):
@@ -218,14 +219,16 @@ def broken(folder):
 
 # ---- what no page may show
 
-LEFT = {'a div of Pandoc': r'^\s*:{3,}', 'bold that is none': r'\*\*\w', 'TeX': r'\\(frac|sigma|mathbb|operatorname|text)(?![a-z])',
+LEFT = {'a div of Pandoc': r'^\s*:{3,}', 'bold that is none': r'\*\*\w',
+        'TeX': r'\\(frac|sigma|mathbb|operatorname|text)(?![a-z])',
         'an object without a name': r'<function |<factory>|object at 0x', "nbdev's NoneType": r'\bNoneType\b',
-        'a path of a machine': r'(?<![\w.])(/home|/root|/Users)/\w|site-packages/',
+        'a path of a machine': r'(?<![\w.])/(home|root|Users)/\w|site-packages[/]',
         'a link that is none': r'\]\((https?:|\.\./)\S+\)'}
 
 class Words(HTMLParser):
     "The text that a page shows, without code, scripts and equations, which are drawn later"
-    void = {'area', 'base', 'br', 'col', 'embed', 'hr', 'img', 'input', 'link', 'meta', 'source', 'track', 'wbr'}
+    void = {'area', 'base', 'br', 'col', 'embed', 'hr', 'img', 'input', 'link', 'meta', 'source', 'track',
+            'wbr'}
     def __init__(self, text):
         super().__init__()
         self.open, self.text, self.code = [], [], []
