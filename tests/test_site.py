@@ -187,8 +187,12 @@ TAUGHT = {
     '02_clean/01_learner': ['DenoiseLearner', 'denoise_learner'],
     '02_clean/03_cnn': ['CNN', 'cnn'], '02_clean/04_cae': ['CAE', 'cae'],
     '02_clean/05_dncnn': ['DnCNN', 'dncnn'], '02_clean/06_win5rb': ['Win5RB', 'win5rb'],
-    '03_noisy/01_noise2noise': ['CopiesDL'], '03_noisy/03_clipping': ['clip_bias', 'predict_n2n'],
-    '03_noisy/04_losses': ['L0Loss'], '04_pictures/03_tiles': [], '04_pictures/08_evidence': []}
+    '03_noisy/01_noise2noise': ['CopiesDL'], '03_noisy/03_clipping': ['clip_bias', 'predict_n2n',
+                                                                                'CensoredLoss'],
+    '03_noisy/04_losses': ['AnnealedL0', 'pick_loss'], '03_noisy/05_frozen': ['FrozenNoise'],
+    '04_pictures/03_tiles': ['windows', 'reach', 'fold_bn'], '04_pictures/10_medical': ['RicianNoise'],
+    '04_pictures/07_sigma': ['estimate_sigma', 'estimate_poisson', 'anscombe', 'inverse_anscombe'],
+    '04_pictures/08_evidence': ['sure', 'autocorrelation', 'eight_ways']}
 
 @pytest.mark.parametrize('page', TAUGHT)
 def test_code_is_on_the_page(page, processed):

@@ -181,8 +181,10 @@ def llms(proc):
             target = address() + Path(p).with_name(h['output-file']).as_posix()
             parts.append(f"- [{h['title']}]({target}): {h['description']}")
         parts.append('')
-    parts += ['## Reference\n', *[f'- [{room}]({address()}reference/{room}.html): {reference.docstring_of(room)}'
-                                  for room in reference.rooms()], '']
+    parts.append('## Reference\n')
+    for room in reference.rooms():
+        parts.append(f'- [{room}]({address()}reference/{room}.html): {reference.docstring_of(room)}')
+    parts.append('')
     top = (f"# {cfg['title']}\n\n> {cfg['description']}\n\n"
            f"Install with `pip install {cfg['lib_name']}`; source: {cfg['git_url']}\n\n")
     return top + '\n'.join(parts)
