@@ -108,6 +108,13 @@ def test_widths():
     assert website.widths(f'x\n\n{table}\ny') == f'x\n\n{wider}\ny'
     assert website.widths('| no | table |\n\ntext') == '| no | table |\n\ntext'
 
+def test_terms_have_addresses(processed):
+    assert website.placed_terms('**Mean, of noise** is\na **b**') == \
+        '[**Mean, of noise**]{#term-mean-of-noise} is\na **b**'
+    text = '\n'.join(map(source, cells(processed/'07_lookup'/'01_glossary.ipynb', 'markdown')))
+    terms = re.findall(r'\{#(term-\S+)\}', text)
+    assert len(terms) > 50 and len(terms) == len({*terms})
+
 def test_no_links_in_code(processed):
     linked = '[a](https://b)\n```python\nf(x) # [`a`](https://b)\n```'
     assert website.unlinked(linked) == '[a](https://b)\n```python\nf(x) # `a`\n```'

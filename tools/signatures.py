@@ -56,12 +56,11 @@ def told(text):
 
 def in_the_sources_words(text, module, folder=root, taught=()):
     """What nbdev shows of one name of a module, with signature and docstring as they are written;
-    of those in `taught` the page shows the code: they get their heading only"""
+    of those in `taught` the page shows the code: they get a place to link to, and no more"""
     m = SHOWN.match(text)
     if not m: return text
     name, file = m['name'], f"dl_denoise/{module.replace('.', '/')}.py"
-    heading = f"### `{name}` {{#{name.lower()} .api}}\n\n"
-    if name in taught: return heading
+    if name in taught: return f'[]{{#{name.lower()} .api}}'
     code, line = signature(folder/file, name), defined(folder/file)[name].lineno
-    return (f"{heading}```python\n{code}\n```\n\n{told(m['told'])}\n\n"
+    return (f"### `{name}` {{#{name.lower()} .api}}\n\n```python\n{code}\n```\n\n{told(m['told'])}\n\n"
             f"[source]({m['url']}/{file}#L{line}){{.source}}\n")

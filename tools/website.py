@@ -82,7 +82,7 @@ def anchors(nb):
     "The names that a page explains, as the ends of addresses"
     texts = [''.join(o.get('data', {}).get('text/markdown', '')) for c in nb['cells']
              for o in c.get('outputs', [])]
-    return {*re.findall(r'^### .* \{#(\S+) \.api\}$', '\n'.join(texts), flags=re.M)}
+    return {*re.findall(r'^(?:### .* |\[\])\{#(\S+) \.api\}$', '\n'.join(texts), flags=re.M)}
 
 def one_place_each(nb):
     "nbdev gives a class and a function that differ in case only one address: the first keeps it"
@@ -95,6 +95,13 @@ def one_place_each(nb):
         for data in (o.get('data', {}) for o in c.get('outputs', [])):
             if 'text/markdown' not in data: continue
             data['text/markdown'] = re.sub(r'\{#(\S+) \.api\}', first, ''.join(data['text/markdown']))
+
+def placed_terms(text):
+    "A glossary whose terms, in bold at the beginning of a paragraph, have addresses"
+    def placed(m):
+        place = re.sub(r'\W+', '-', m[1].lower()).strip('-')
+        return f'[{m[0]}]{{#term-{place}}}'
+    return re.sub(r'^\*\*([^*\n]+)\*\*', placed, text, flags=re.M)
 
 def linked(text, there):
     "Text whose links to names lead only to names that have a place; nbdev links others, too"
@@ -120,6 +127,7 @@ def process(folder=root):
             c['outputs'] = [o for o in c.get('outputs', []) if shown(o, module, folder, names)]
             if c['cell_type'] == 'markdown':
                 c['source'] = widths(''.join(c['source']))
+                if 'glossary' in p.stem: c['source'] = placed_terms(c['source'])
                 del c['outputs']
         one_place_each(nb)
     there = {f'{address()}{p.relative_to(folder/"_proc").with_name(output_file(nb))}': anchors(nb)
