@@ -9,7 +9,7 @@ __all__ = ['TITLES', 'MODELS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SET
            'training_of']
 
 # %% ../nbs/06_ledger/03_core.ipynb #8ed6dd61
-import difflib, errno, glob, hashlib, json, math, os, shutil, sys, tempfile, urllib.error, urllib.request
+import difflib, errno, glob, hashlib, json, math, os, re, shutil, sys, tempfile, urllib.error, urllib.request
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -248,4 +248,6 @@ def training_of(
     n, what = record['images']['train'], 'patches' if record.get('patches') else 'images'
     data = record.get('trained_on', record['data'])
     noise = record.get('trained_with', record['noise'])
-    return f"{n:,} {what} of {data} × {record['epochs']} epochs, {noise}, target {record['target']}"
+    told = f"{n:,} {what} of {data} × {record['epochs']} epochs, {noise}, target {record['target']}"
+    # 55/255 is told as 0.2157
+    return re.sub(r'\d\.\d{5,}', lambda m: f'{float(m[0]):.4g}', told)

@@ -108,6 +108,14 @@ def test_widths():
     assert website.widths(f'x\n\n{table}\ny') == f'x\n\n{wider}\ny'
     assert website.widths('| no | table |\n\ntext') == '| no | table |\n\ntext'
 
+def test_one_header():
+    import pandas as pd
+    frame = pd.DataFrame(dict(MSE=[1], PSNR=[2]), index=pd.Index(['CNN'], name='method'))
+    html = website.one_header(frame.to_html())
+    assert html.count('<tr') == 2 and '<th>method</th>' in html
+    plain = frame.rename_axis(None).to_html()
+    assert website.one_header(plain) == plain
+
 def test_terms_have_addresses(processed):
     assert website.placed_terms('**Mean, of noise** is\na **b**') == \
         '[**Mean, of noise**]{#term-mean-of-noise} is\na **b**'

@@ -43,6 +43,11 @@ def widths(text):
         return m[0].replace(m[0].splitlines()[1], '| ' + ' | '.join(rule) + ' |', 1)
     return re.sub(r'(?:^[ \t]*\|.*\|[ \t]*$\n?){2,}', wider, text, flags=re.M)
 
+def one_header(html):
+    "A data frame whose index has a name without the row that pandas gives to that name"
+    named = re.compile(r'<th></th>(.*?)</tr>\s*<tr>\s*<th>([^<]+)</th>(?:\s*<th></th>)+\s*</tr>', flags=re.S)
+    return named.sub(r'<th>\2</th>\1</tr>', html)
+
 def unlinked(text):
     "No Markdown links inside code, where nbdev puts them into signatures and Pandoc shows them as they are"
     return re.sub(r'^```.*?^```', lambda m: re.sub(r'\[([^\]\n]*)\]\(https?://[^)\s]*\)', r'\1', m[0]),
@@ -70,7 +75,7 @@ def shown(output, module, folder, names=()):
     data.pop('application/javascript', None)
     if 'text/html' in data:
         # as Markdown, since for any output in HTML Quarto loads RequireJS and jQuery
-        html = ''.join(data.pop('text/html')).strip()
+        html = one_header(''.join(data.pop('text/html')).strip())
         data['text/markdown'] = f'```{{=html}}\n{html}\n```' if html else ''
     elif 'text/markdown' in data:
         markdown = in_the_sources_words(''.join(data['text/markdown']), module, folder, names)
