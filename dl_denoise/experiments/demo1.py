@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['LEARNING_RATES', 'Comparison', 'start_comparison', 'add_filters', 'joined', 'trained', 'save_trained',
            'training_name', 'add_network', 'best_filter', 'trained_networks', 'show_restored', 'show_digits',
-           'show_pixels', 'show_histograms', 'show_worst', 'free_folder', 'default_bs', 'start_demo', 'demo1',
-           'save_records', 'save_demo', 'packaged_comparison']
+           'show_pixels', 'show_histograms', 'show_worst', 'whole_records', 'result_in_words', 'show_network',
+           'free_folder', 'default_bs', 'start_demo', 'demo1', 'packaged_comparison', 'save_records', 'save_demo']
 
 # %% ../../nbs/02_clean/07_demo1.ipynb #239dfcab
 import time
@@ -18,10 +18,11 @@ from fastai.basics import set_seed
 from torch import Tensor
 from ..classical import CLASSICAL, tuned_filters
 from ..core import MODELS, atomic, cards
-from ..data import Splits, dataset, denoise_dls
+from ..data import Splits, dataset, denoise_dls, sample_data
 from ..pictures.denoiser import Denoiser, load_denoiser, noisy_images, save_denoiser
 from ..learner import denoise_learner, train, training_record
-from ..ledger import full_name, new_record, published, save_record, surroundings
+from ..ledger import (full_name, load_records, new_record, published, save_record,
+                               surroundings, table)
 from ..metrics import image_mse, score
 from ..models.blocks import create_model
 from ..noise import GaussianNoise
@@ -237,6 +238,40 @@ def show_worst(
     return show_rows(rows, row_titles=[full_name(m) for m in methods], signed=range(3, 4*n, 4), limit=.8,
                      size=1.)
 
+# %% ../../nbs/02_clean/07_demo1.ipynb #f805929d
+def whole_records(
+    model:str           # One of `MODELS`
+) -> list:              # Its records of the longest training on MNIST, one for each seed
+    "The records of Demo 1 that a network is judged by"
+    records = [r for r in load_records('demo1') if (r['model'], r['data']) == (model, 'mnist')]
+    longest = max(r['images']['train']*r['epochs'] for r in records)
+    return [r for r in records if r['images']['train']*r['epochs'] == longest]
+
+def result_in_words(
+    model:str           # One of `MODELS`
+) -> str:               # Markdown
+    "What the ledger says of a network, in a sentence"
+    records = whole_records(model)
+    row, r = table(records).iloc[0], records[0]
+    train, test = r['images']['train'], r['images']['test']
+    return (f"**{full_name(model)}: test MSE {row['MSE']}** on {test:,} images of MNIST with Gaussian "
+            f"noise of σ = 0.5, clipped; the article has {r['published']['value']:.5f}. "
+            f"{r['parameters']:,} parameters, trained on {train:,} images for {r['epochs']} epochs.")
+
+def show_network(
+    name:str,           # A packaged network, for example 'cnn-mnist'
+    n:int=8             # How many digits
+):
+    "Noisy digits as a packaged network restores them, with each error below; returns the figure"
+    y = sample_data(test=n).test.float()/255
+    x = GaussianNoise(.5, clip=True)(y, generator=torch.Generator().manual_seed(0))
+    restored = load_denoiser(name)(x)
+    def captioned(images): return [(o, f'{(o-c).pow(2).mean():.4f}') for o, c in zip(images, y)]
+    rows = [[(o, None) for o in y], captioned(x), captioned(restored), [(o, None) for o in restored-y]]
+    title = full_name(name.split('-')[0])
+    return show_rows(rows, row_titles=['clean', 'noisy', title, 'error'], signed_rows=[3], limit=.5,
+                     size=.95)
+
 # %% ../../nbs/02_clean/07_demo1.ipynb #b58cfa1b
 _DIGITS_EPOCHS = dict(cnn=20, cae=20, dncnn=3, win5rb=2)      # on the 1,400 embedded digits
 _LARGE = ('dncnn', 'win5rb')
@@ -299,6 +334,18 @@ def demo1(
     save_demo(c)
     return c
 
+# %% ../../nbs/02_clean/07_demo1.ipynb #c7a9c936
+def packaged_comparison(
+    data:Splits,                # Clean images
+    noise=GaussianNoise(.5, clip=True)
+) -> Comparison:            # Filters and packaged networks on its test images
+    "Classical filters and the packaged MNIST networks on the same noisy images, without training"
+    c, _ = start_comparison(data, noise)
+    add_filters(c)
+    for m in MODELS:
+        if f'{m}-mnist' in cards(): c.add(m, load_denoiser(f'{m}-mnist'))
+    return c
+
 # %% ../../nbs/02_clean/07_demo1.ipynb #bd5bae46
 def save_records(
     c:Comparison                # The methods so far
@@ -318,15 +365,3 @@ def save_demo(
         fig = draw(c)
         with atomic(c.out/f'{name}.png', 'wb') as f: fig.savefig(f, dpi=150)
         plt.close(fig)
-
-# %% ../../nbs/02_clean/07_demo1.ipynb #c7a9c936
-def packaged_comparison(
-    data:Splits,                # Clean images
-    noise=GaussianNoise(.5, clip=True)
-) -> Comparison:            # Filters and packaged networks on its test images
-    "Classical filters and the packaged MNIST networks on the same noisy images, without training"
-    c, _ = start_comparison(data, noise)
-    add_filters(c)
-    for m in MODELS:
-        if f'{m}-mnist' in cards(): c.add(m, load_denoiser(f'{m}-mnist'))
-    return c
