@@ -241,6 +241,7 @@ def is_file_name(
     "Is this the file of somebody's own denoiser, rather than the name of a packaged one?"
     return Path(name).suffix in ('.json', '.safetensors')
 
+# %% ../nbs/06_ledger/03_core.ipynb #6ae8e001
 def training_of(
     record:dict     # A card's or the ledger's
 ) -> str:
