@@ -108,6 +108,16 @@ def test_widths():
     assert website.widths(f'x\n\n{table}\ny') == f'x\n\n{wider}\ny'
     assert website.widths('| no | table |\n\ntext') == '| no | table |\n\ntext'
 
+def test_equations_have_addresses(processed):
+    texts = ['By equation (1) and equation (2):', '$$a \\tag{1}$$ and $$b$$']
+    assert [*website.numbered(texts)] == ['By [equation (1)](#eq-1) and equation (2):',
+                                          '[]{#eq-1}$$a \\tag{1}$$ and $$b$$']
+    for page in PAGES:
+        text = '\n'.join(map(source, cells(processed/page.relative_to(root/'nbs'), 'markdown')))
+        assert not re.search(r'\\qquad *\(\d', text), f'{name(page)}: number equations by \\tag{{1}}'
+        asked, there = ({*re.findall(o, text)} for o in (r'\]\(#(eq-\w+)\)', r'\[\]\{#(eq-\w+)\}'))
+        assert not asked - there
+
 def test_one_header():
     import pandas as pd
     frame = pd.DataFrame(dict(MSE=[1], PSNR=[2]), index=pd.Index(['CNN'], name='method'))

@@ -108,6 +108,14 @@ def placed_terms(text):
         return f'[{m[0]}]{{#term-{place}}}'
     return re.sub(r'^\*\*([^*\n]+)\*\*', placed, text, flags=re.M)
 
+def numbered(texts):
+    "Equations with a number have an address, and `equation (1)` in the text of their page leads to it"
+    there = {*re.findall(r'\\tag\{(\w+)\}', '\n'.join(texts))}
+    def to(m): return f'[{m[0]}](#eq-{m[2]})' if m[2] in there else m[0]
+    for text in texts:
+        text = re.sub(r'(?<![\[\w])([Ee]quation) \((\w+)\)(?!\]| of)', to, text)
+        yield re.sub(r'\$\$(?=[^$]*\\tag\{(\w+)\}[^$]*\$\$)', r'[]{#eq-\1}$$', text)
+
 def linked(text, there):
     "Text whose links to names lead only to names that have a place; nbdev links others, too"
     def checked(m):
@@ -135,6 +143,8 @@ def process(folder=root):
                 if 'glossary' in p.stem: c['source'] = placed_terms(c['source'])
                 del c['outputs']
         one_place_each(nb)
+        words = [c for c in nb['cells'] if c['cell_type'] == 'markdown']
+        for c, text in zip(words, numbered([c['source'] for c in words])): c['source'] = text
     there = {f'{address()}{p.relative_to(folder/"_proc").with_name(output_file(nb))}': anchors(nb)
              for p, nb in pages.items()}
     for p, nb in pages.items():
