@@ -1,5 +1,5 @@
 "The site: every page is whole and in its place, every link leads somewhere, every equation can be drawn"
-import json, re, subprocess
+import ast, json, re, subprocess
 from pathlib import Path
 import pytest, yaml
 from test_frame import LESSONS, PAGES, cells, every_lesson, every_page, flags, name, prose, root, source
@@ -82,6 +82,15 @@ def test_exercises(page):
     folded = [{'code-fold', 'code-summary'} <= flags(c) for c in checks]
     assert folded and all(folded), 'a cell that checks the answers, folded'
     assert all(re.search(r'\b(assert|test_\w+)\b', source(c)) for c in checks), 'a check that checks nothing'
+
+def test_assertions_of_settings():
+    """An assertion that holds for a page's settings only says so, and stands in a cell after the one that
+    shows the numbers"""
+    found = [(name(p), c) for p in LESSONS for c in cells(p, 'code') if re.search(r', HERE\b', source(c))]
+    assert len(found) > 20
+    for page, c in found:
+        last = ast.parse(source(c)).body[-1]
+        assert not isinstance(last, ast.Expr), f'{page}: show first, then assert:\n{source(c)}'
 
 def test_folded_in_notebooks():
     "What is folded on the site is folded in Jupyter and on Colab"
