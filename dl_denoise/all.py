@@ -33,6 +33,7 @@ from .pictures.cleaning import *
 from .pictures.folders import *
 from .pictures.captures import *
 from .pictures.medical import *
+from .pictures.stacks import *
 from .experiments.demo1 import *
 from .experiments.photographs import *
 from .experiments.demo2 import *

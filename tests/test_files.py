@@ -56,9 +56,9 @@ def test_sixteen_bit_tiff_through_pillow(channels, monkeypatch):
     a = rng.integers(0, 65536, (20, 30, channels), dtype=np.uint16)
     data = tiff(a[...,0] if channels == 1 else a, photometric='rgb' if channels > 2 else 'minisblack',
                 planarconfig='contig', compression='zlib')
-    assert np.array_equal(files._stacked(read_picture(data)).reshape(a.shape), a)
-    monkeypatch.setattr(files, '_tiff_pixels', lambda *_: None)
-    if channels != 2: assert np.array_equal(files._stacked(read_picture(data)).reshape(a.shape), a)
+    assert np.array_equal(files.stacked(read_picture(data)).reshape(a.shape), a)
+    monkeypatch.setattr(files, 'page_pixels', lambda *_: None)
+    if channels != 2: assert np.array_equal(files.stacked(read_picture(data)).reshape(a.shape), a)
     else:
         with pytest.raises(DenoiseError): read_picture(data)
 
@@ -109,6 +109,50 @@ def test_deep_pictures_keep_their_tags():
         assert tags[271] == 'Maker'
         assert np.allclose(q.dpi, 300, atol=.1)
         if fmt == 'PNG': assert q.text == p.text
+
+# ---- what a microscope's TIFF tells
+
+def cleaned(tmp_path, **kwargs):
+    "A file as tifffile writes it, cleaned from file to file, opened by tifffile"
+    a = rng.integers(0, 4096, (40, 50)).astype(np.uint16)
+    tifffile.imwrite(tmp_path/'in.tif', kwargs.pop('pixels', a), **kwargs)
+    denoise_file(tmp_path/'in.tif', tmp_path/'out.tif', lambda name: blur(), Cleaning(strength=0.))
+    return tifffile.TiffFile(tmp_path/'out.tif')
+
+def test_imagej_keeps_its_scale(tmp_path):
+    with cleaned(tmp_path, imagej=True, resolution=(9.25, 9.25), metadata={'unit': 'um', 'Info': 'x'}) as t:
+        assert t.is_imagej and t.imagej_metadata['unit'] == 'um' and t.imagej_metadata['Info'] == 'x'
+        n, d = t.pages[0].tags['XResolution'].value
+        assert n/d == pytest.approx(9.25)
+
+@pytest.mark.parametrize('byteorder', '<>')
+def test_resolution_and_description(tmp_path, byteorder):
+    with cleaned(tmp_path, resolution=(1234, 567), resolutionunit='CENTIMETER', description='a cell',
+                 metadata=None, byteorder=byteorder) as t:
+        tags = t.pages[0].tags
+        assert (tags['XResolution'].value[0], tags['YResolution'].value[0]) == (1234, 567)
+        assert tags['ResolutionUnit'].value == 3 and tags['ImageDescription'].value == 'a cell'
+        assert t.byteorder == byteorder
+
+def test_ome_stays_ome(tmp_path):
+    with cleaned(tmp_path, ome=True, metadata=dict(axes='YX', PhysicalSizeX=.108,
+                                                   PhysicalSizeXUnit='µm')) as t:
+        assert t.is_ome and 'PhysicalSizeX="0.108"' in t.ome_metadata and 'µm' in t.ome_metadata
+
+@pytest.mark.parametrize('kwargs', [dict(compression='zlib'), dict(compression='zlib', predictor=2), {}])
+def test_compressed_as_it_was(tmp_path, kwargs):
+    smooth = np.add.outer(np.arange(300), np.arange(400)).astype(np.uint16)
+    with cleaned(tmp_path, pixels=smooth, description='x', metadata=None, **kwargs) as t:
+        before, after = ((tmp_path/f'{o}.tif').stat().st_size for o in ('in', 'out'))
+        assert abs(after - before) < .1*before
+        assert t.pages[0].predictor == kwargs.get('predictor', 1)
+        assert (t.pages[0].compression == 1) == (not kwargs)
+
+def test_description_that_would_lie(tmp_path):
+    "Turned upright, a picture has no more the width that its OME description tells"
+    with cleaned(tmp_path, ome=True, extratags=[(274, 'H', 1, 6, True)]) as t:
+        assert t.pages[0].shape == (50, 40) and not t.is_ome
+    assert any('left out' in o for o in read_picture(tmp_path/'in.tif').notes)
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 7), (7, 1)])
 def test_smallest(size):
@@ -223,7 +267,7 @@ def grey_page(width, height, compression, start, n):
 
 def test_circle_of_pages():
     page = grey_page(8, 8, 1, 126, 64)
-    with pytest.raises(DenoiseError, match='in a circle|damaged'):
+    with pytest.raises(DenoiseError, match='in a circle|breaks off|damaged'):
         read_picture(directory(*page, following=8, data=bytes(64)))
 
 def test_bomb_in_a_strip():
