@@ -7,7 +7,7 @@ __all__ = ['MEGAPIXELS', 'FORMATS', 'DEPTHS', 'Picture', 'room', 'read_picture',
            'encode_picture', 'write_picture']
 
 # %% ../../nbs/04_pictures/04_files.ipynb #47b85370
-import contextlib, glob, io, logging, os, re, struct, sys, zlib
+import contextlib, glob, io, logging, lzma, math, os, re, struct, sys, zlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -122,12 +122,17 @@ def _cmyk(im, notes):
     "Printing colours as screen colours: by the file's own profile where it has one"
     from PIL import ImageCms
     icc = im.info.get('icc_profile')
-    notes.append(f"printing colours (CMYK) became screen colours "
-                 f"(sRGB){'' if icc else ', without a profile, so they are a guess'}")
-    if icc:
-        return ImageCms.profileToProfile(im, ImageCms.ImageCmsProfile(io.BytesIO(icc)),
-                                         ImageCms.createProfile('sRGB'), outputMode='RGB')
-    return im.convert('RGB')
+    said, guess = 'printing colours (CMYK) became screen colours (sRGB)', 'so they are a guess'
+    if not icc:
+        notes.append(f'{said}, without a profile, {guess}')
+        return im.convert('RGB')
+    try: seen = ImageCms.profileToProfile(im, ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+                                          ImageCms.createProfile('sRGB'), outputMode='RGB')
+    except (ImageCms.PyCMSError, OSError):
+        notes.append(f'{said}; the profile in the file is not for them, {guess}')
+        return im.convert('RGB')
+    notes.append(said)
+    return seen
 
 # %% ../../nbs/04_pictures/04_files.ipynb #17915177
 def _pillow_pixels(f, im, notes):
@@ -147,6 +152,7 @@ def _pillow_pixels(f, im, notes):
         return a, _hole(a, hole) if alpha is None and hole is not None else alpha
     if kind == 'CMYK': return np.asarray(_cmyk(im, notes)), None
     if kind in ('P', 'PA'):
+        if im.palette is None: raise DenoiseError("its palette, the list of its colours, is missing")
         a, alpha = _split(np.asarray(im.convert('RGBA' if hole is not None or kind == 'PA' else 'RGB')))
         return _grey_if(a), alpha
     if hole is not None and kind in ('1', 'L', 'RGB'): im = im.convert('RGBA' if kind == 'RGB' else 'LA')
@@ -158,7 +164,7 @@ def _pillow_pixels(f, im, notes):
     return (_grey_if(a) if im.format == 'WEBP' else a), alpha      # a format without grey
 
 # %% ../../nbs/04_pictures/04_files.ipynb #286f15af
-_DEFLATE, _RAW_TAG, _RAW_COLOURS = (8, 32946), 50706, (32803, 34892)      # DNG's version; a sensor's mosaic
+_RAW_TAG, _RAW_COLOURS = 50706, (32803, 34892)      # DNG's version; a sensor's mosaic
 
 def _tiff_page(t):
     "The only picture of an opened TIFF file; it may be there again in small"
@@ -176,17 +182,33 @@ def _tiff_page(t):
                            f"file")
     return p
 
+# %% ../../nbs/04_pictures/04_files.ipynb #5f0d2c91
+_PACKBITS, _ZSTD = 32773, (34926, 50000)
+_UNPACKERS = {8: zlib.decompressobj, 32946: zlib.decompressobj,
+              34925: partial(lzma.LZMADecompressor, memlimit=2**28)}      # files ask for it in their header
+
+def _unpacked_size(data, compression, most):
+    "Bytes that a strip unpacks to, counted until there are more than `most`"
+    if compression != _PACKBITS: return len(_UNPACKERS[compression]().decompress(data, most + 1))
+    size = i = 0
+    while i < len(data) and size <= most:
+        n = data[i]
+        if n < 128: size, i = size + n + 1, i + n + 2           # so many bytes follow
+        elif n > 128: size, i = size + 257 - n, i + 2           # one follows, so many times
+        else: i += 1
+    return size
+
 def _check_strips(f, p):
     "Raise `DenoiseError` if the strips of a page are cut short, or hold more than its pixels"
     end = f.seek(0, 2)
     strips = list(zip(p.dataoffsets, p.databytecounts))
     if any(start + n > end for start, n in strips):
         raise DenoiseError("it is cut short: pixels are missing at its end; copy it again")
-    if p.compression not in _DEFLATE: return
-    most = int(np.prod(p.chunks))*p.dtype.itemsize + 1024
+    if p.compression != _PACKBITS and p.compression not in _UNPACKERS: return
+    most = math.prod(p.chunks)*p.dtype.itemsize + 1024
     for start, n in strips:
         f.seek(start)
-        if len(zlib.decompressobj().decompress(f.read(n), most + 1)) > most:
+        if _unpacked_size(f.read(n), p.compression, most) > most:
             raise DenoiseError("a part of it unpacks to more than its pixels need; do not trust this file")
 
 # %% ../../nbs/04_pictures/04_files.ipynb #49909350
@@ -197,9 +219,8 @@ def _tiff_pixels(f, limit):
     f.seek(0)
     with tifffile.TiffFile(f, is_ome=False) as t:          # OME's description may name other files
         p = _tiff_page(t)
-        itemsize = p.dtype.itemsize if p.dtype else 1
-        _check_room((p.imagewidth, p.imagelength), p.samplesperpixel, itemsize, limit)
-        if p.photometric not in (0, 1, 2): return None
+        _check_size(p, limit)
+        if p.photometric not in (0, 1, 2) or p.compression in _ZSTD: return None
         if p.dtype not in ('bool', 'uint8', 'uint16', 'float16', 'float32', 'float64'):
             raise DenoiseError(f"it stores numbers as {p.dtype}, which is not read here; "
                                "save it with 8 or 16 bits (unsigned), or as float")
@@ -214,12 +235,22 @@ def _tiff_pixels(f, limit):
         if p.photometric == 0: a = 255-a if a.dtype == np.uint8 else np.iinfo(a.dtype).max - a
         return _tiff_alpha(a, p)
 
+def _check_size(p, limit):
+    "Raise `DenoiseError` if a page, or one of its tiles, is too large, or has channels that do not fit"
+    size, tile, n = (p.imagewidth, p.imagelength), (p.tilewidth, p.tilelength), p.samplesperpixel
+    if not all(isinstance(o, int) for o in (*size, *tile, p.rowsperstrip)):
+        raise DenoiseError("its width, height or parts are not whole numbers; copy it again")
+    _check_room(size, n, p.dtype.itemsize if p.dtype else 1, limit)
+    if math.prod(tile) > 4*max(math.prod(size), 2**20):
+        raise DenoiseError("its tiles are far larger than its picture; do not trust this file")
+    fit = {0: (1, 2), 1: (1, 2), 2: (3, 4)}.get(p.photometric)
+    if fit and n not in fit:
+        raise DenoiseError(f"it has {n} channels; expected grey or RGB, with or without alpha")
+
 def _tiff_alpha(a, p):
     "Colours and alpha; colours that were multiplied by their alpha are divided again"
     n = 3 if p.photometric == 2 else 1
     if a.ndim == 2: return a, None
-    if a.shape[2] > n + 1:
-        raise DenoiseError(f"it has {a.shape[2]} channels; expected grey or RGB, with or without alpha")
     colours, alpha = (a[...,0] if n == 1 else a[...,:3]), a[...,n] if a.shape[2] == n + 1 else None
     if alpha is not None and 1 in p.extrasamples and a.dtype.kind == 'u':
         top, by = np.iinfo(a.dtype).max, np.maximum(alpha, 1).astype(np.float32)
@@ -263,7 +294,12 @@ def _told(im):
 
 # %% ../../nbs/04_pictures/04_files.ipynb #9a198482
 _BROKEN = (OSError, SyntaxError, ValueError, ArithmeticError, EOFError, IndexError, KeyError, TypeError,
-           struct.error, zlib.error, AttributeError, RuntimeError)
+           struct.error, zlib.error, lzma.LZMAError, AttributeError, AssertionError, RuntimeError)
+
+def _reason(e):
+    "An error's own words, as one short line"
+    said = ''.join(o for o in str(e) if o.isprintable()).strip()
+    return said[:120] or type(e).__name__
 
 def _read(f, limit):
     "A `Picture` from an open file"
@@ -275,6 +311,7 @@ def _read(f, limit):
         except UnidentifiedImageError:
             if found is None: raise
             return Picture(*found, format='TIFF')      # kinds of TIFF that Pillow does not know
+        if found is None: _check_room(im.size, len(im.getbands()), 1, limit)
         turn, told = _told(im)
     else:
         im = _open(f)
@@ -311,8 +348,7 @@ def read_picture(
         except MemoryError as e:
             raise DenoiseError(f"{name} does not fit into memory; cut it into parts") from e
         except _BROKEN as e:
-            raise DenoiseError(f"{name} is damaged or cut short "
-                               f"({str(e).strip(chr(10)) or type(e).__name__}); {_EXPECTED}") from e
+            raise DenoiseError(f"{name} is damaged or cut short ({_reason(e)}); {_EXPECTED}") from e
     said = FORMATS.get(Path(name).suffix.lower())
     if said and said != pic.format:
         pic.notes.append(f"{name} holds a {pic.format} picture, whatever its name says")
