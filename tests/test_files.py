@@ -1,8 +1,9 @@
 """Pictures of every kind in and out, and each fault of a file: one clear line, the original untouched,
 nothing half-written"""
-import errno, io, os, struct, zlib
+import errno, io, lzma, os, struct, subprocess, sys, zlib
 import numpy as np, pytest, tifffile, torch
-from PIL import Image
+from PIL import Image, ImageCms
+from conftest import root
 from dl_denoise.core import DenoiseError, UsageError
 from dl_denoise.pictures import files
 from dl_denoise.pictures.files import Picture, encode_picture, read_picture, room, write_picture
@@ -279,6 +280,66 @@ def test_bomb_in_a_strip():
         read_picture(directory(*grey_page(16, 16, 8, 122, len(strip)), data=strip))
     assert tracemalloc.get_traced_memory()[1] < 20e6
     tracemalloc.stop()
+
+@pytest.mark.parametrize('compression,strip', [
+    (32773, b'\x81\0'*1_000_000),                  # PackBits: each two bytes are 128
+    (34925, lzma.compress(bytes(100_000_000)))])
+def test_bomb_of_another_packing(compression, strip):
+    "16×16 pixels whose strip unpacks to a hundred megabytes"
+    import tracemalloc
+    tracemalloc.start()
+    with pytest.raises(DenoiseError, match='more than its pixels need'):
+        read_picture(directory(*grey_page(16, 16, compression, 122, len(strip)), data=strip))
+    assert tracemalloc.get_traced_memory()[1] < 20e6
+    tracemalloc.stop()
+
+def test_packbits_is_counted_as_it_is_unpacked():
+    a = np.where(rng.random((40, 300)) < .1, rng.integers(0, 256, (40, 300)), 7).astype(np.uint8)
+    with tifffile.TiffFile(io.BytesIO(saved(Image.fromarray(a), 'TIFF', compression='packbits'))) as t:
+        p, f = t.pages[0], t.filehandle
+        sizes = []
+        for start, n in zip(p.dataoffsets, p.databytecounts):
+            f.seek(start); sizes.append(files._unpacked_size(f.read(n), 32773, a.size))
+    assert sum(sizes) == a.size
+    assert np.array_equal(read_picture(saved(Image.fromarray(a), 'TIFF', compression='packbits')).pixels, a)
+
+def test_tile_like_a_house():
+    "A picture of 16×16 with a tile of four thousand megapixels"
+    page = [o for o in grey_page(16, 16, 8, 122, 9) if o[0] not in (273, 278, 279)]
+    tile = [(322, 4, 1, 65520), (323, 4, 1, 65520), (324, 4, 1, 134), (325, 4, 1, 9)]
+    with pytest.raises(DenoiseError, match='tiles are far larger'):
+        read_picture(directory(*page, *tile, data=zlib.compress(bytes(9))))
+
+def test_fields_that_contradict():
+    "Colours with one channel; a width that is a fraction; a palette that is not there"
+    grey = grey_page(8, 8, 1, 126, 64)
+    with pytest.raises(DenoiseError, match='1 channels; expected'):
+        read_picture(directory(*[(262, 3, 1, 2) if o[0] == 262 else o for o in grey], data=bytes(64)))
+    width = (256, 11, 1, struct.unpack('<I', struct.pack('<f', 8.5))[0])
+    rows = (278, 1, 1, 18)              # a byte, of which Python would make two billion
+    for pages in ([width, *grey[1:]], [(256, 4, 1, 2**31 - 1), *grey[2:7], rows, grey[8]]):
+        with pytest.raises(DenoiseError, match='not whole numbers'):
+            read_picture(directory(*pages, data=bytes(64)))
+    data = saved(Image.fromarray(np.eye(8, dtype=np.uint8)).convert('P'))
+    i = data.index(b'PLTE') - 4
+    n = int.from_bytes(data[i:i + 4], 'big') + 12
+    with pytest.raises(DenoiseError, match='palette.* is missing'):
+        read_picture(data[:i] + data[i + n:])
+
+def test_cmyk_with_the_profile_of_a_screen():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    p = read_picture(saved(Image.new('CMYK', (8, 8), (0, 255, 255, 0)), 'JPEG', icc_profile=profile))
+    assert p.pixels[0, 0, 0] > 200 and p.pixels[0, 0, 1] < 60
+    assert 'the profile in the file is not for them' in p.notes[0]
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='limits the memory of a process')
+def test_fuzz():
+    "Twenty damaged files of each kind, in a process with a gigabyte; benchmarks/fuzz.py reads more"
+    run = subprocess.run([sys.executable, root/'benchmarks'/'fuzz.py', '--count', '20'],
+                         capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr[-2000:]
+    lines = run.stdout.splitlines()
+    assert len(lines) > 30 and all(' 0 faults' in o for o in lines), run.stdout
 
 def test_no_other_file_is_opened(tmp_path):
     "An OME description that names another file"
