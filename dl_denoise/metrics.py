@@ -15,8 +15,9 @@ from .core import DenoiseError
 # %% ../nbs/01_measure/03_metrics.ipynb #3defcb2e
 def _check(pred, target):
     if pred.shape != target.shape:
-        raise DenoiseError(f"restored and clean images differ in shape: {list(pred.shape)} and "
-                           f"{list(target.shape)}; compare image with image")
+        raise DenoiseError(
+            f"restored and clean images differ in shape: {list(pred.shape)} and "
+            f"{list(target.shape)}; compare image with image")
 
 def image_mse(
     pred:Tensor,            # Restored images `[B,C,H,W]`
@@ -38,7 +39,8 @@ def psnr_of(
     mse     # Mean squared error of images with range [0, 1], number or tensor
 ):          # In dB, same type
     "10 log10(1/mse)"
-    return -10*torch.log10(mse) if isinstance(mse, Tensor) else (-10*math.log10(mse) if mse else math.inf)
+    if isinstance(mse, Tensor): return -10*torch.log10(mse)
+    return -10*math.log10(mse) if mse else math.inf
 
 def psnr(
     pred:Tensor,            # Restored images `[B,C,H,W]`
@@ -59,11 +61,13 @@ def ssim(
     pred:Tensor,      # Restored images `[B,C,H,W]`
     target:Tensor     # Clean images, same shape
 ) -> Tensor:          # A scalar, at most 1
-    """Mean structural similarity ([Wang et al., 2004](https://doi.org/10.1109/TIP.2003.819861)),
-    scikit-image's with its 7×7 window"""
+    """Mean structural similarity
+    ([Wang et al., 2004](https://doi.org/10.1109/TIP.2003.819861)), scikit-image's with
+    its 7×7 window"""
     _check(pred, target)
     a, b = (o.detach().float().cpu().numpy() for o in (pred, target))
-    vals = [structural_similarity(p, t, data_range=1, channel_axis=0) for p,t in zip(a, b)]
+    vals = [structural_similarity(p, t, data_range=1, channel_axis=0)
+            for p,t in zip(a, b)]
     return torch.tensor(np.mean(vals), dtype=torch.float32, device=pred.device)
 
 # %% ../nbs/01_measure/03_metrics.ipynb #2bb66b39
@@ -71,8 +75,8 @@ def score(
     pred:Tensor,      # Restored images `[B,C,H,W]`, as they come out of the method
     target:Tensor     # Clean images, same shape
 ) -> dict:            # mse, mse_clipped, psnr, ssim
-    """All numbers for a set: `mse` as it is, and `mse_clipped`, `psnr` and `ssim` after a clip to [0,
-    1], as a picture is shown"""
+    """All numbers for a set: `mse` as it is, and `mse_clipped`, `psnr` and `ssim` after a
+    clip to [0, 1], as a picture is shown"""
     clipped = pred.clamp(0, 1)
     return dict(mse=mse(pred, target).item(), mse_clipped=mse(clipped, target).item(),
                 psnr=psnr(clipped, target).item(), ssim=ssim(clipped, target).item())

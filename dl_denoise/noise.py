@@ -18,31 +18,35 @@ class NoClosedForm(DenoiseError):
     "The noise model has no closed form for what was asked"
 
 class Noise:
-    """A noise model on float images `[B,C,H,W]` with clean range [0, 1]; subclasses say how to `draw`,
-    and `mean` and `var` if they can"""
-    affine = True   # is the mean a straight line in y, and the variance at most quadratic?
+    """A noise model on float images `[B,C,H,W]` with clean range [0, 1]; subclasses say
+    how to `draw`, and `mean` and `var` if they can"""
+    affine = True   # is the mean linear in y, and the variance at most quadratic?
     _fields = ()    # the parameters, for the repr
 
     def __call__(self,
-        y:Tensor,                          # Clean images `[B,C,H,W]`, float
-        generator:torch.Generator=None     # For noise that can be drawn again; on `y`'s device
-    ) -> Tensor:                           # Noisy images of the same shape, dtype and device
+        y:Tensor,                       # Clean images `[B,C,H,W]`, float
+        generator:torch.Generator=None  # To draw the same again; on `y`'s device
+    ) -> Tensor:                        # Noisy images, same shape, dtype, device
         "A noisy copy of `y`"
         if not isinstance(y, Tensor) or not y.is_floating_point():
-            raise DenoiseError(f"noise is drawn on float tensors with range [0, 1], got "
-                               f"{getattr(y, 'dtype', type(y).__name__)}; divide 8-bit images by 255")
+            kind = getattr(y, 'dtype', type(y).__name__)
+            raise DenoiseError(f"noise is drawn on float tensors with range [0, 1], "
+                               f"got {kind}; divide 8-bit images by 255")
         if y.ndim != 4:
-            raise DenoiseError(f"images have the shape [batch, channel, height, width], got "
-                               f"{list(y.shape)}; add the missing axes with y[None]")
+            raise DenoiseError(
+                f"images have the shape [batch, channel, height, width], "
+                f"got {list(y.shape)}; add the missing axes with y[None]")
         return self.draw(y, generator)
 
     def mean(self, y:Tensor) -> Tensor:
         "E[noisy | clean = y], elementwise"
-        raise NoClosedForm(f"{self} has no closed form for its mean; draw samples instead")
+        raise NoClosedForm(f"{self} has no closed form for its mean; "
+                           f"draw samples instead")
 
     def var(self, y:Tensor) -> Tensor:
         "Var[noisy | clean = y], elementwise"
-        raise NoClosedForm(f"{self} has no closed form for its variance; draw samples instead")
+        raise NoClosedForm(f"{self} has no closed form for its variance; "
+                           f"draw samples instead")
 
     def __repr__(self):
         told = [f'{k}={getattr(self, k)!r}' for k in self._fields]
@@ -59,46 +63,54 @@ def unbias(self:Noise,
     y = torch.linspace(0, 1, 4097, dtype=torch.float64, device=v.device)
     g = self.mean(y)
     if not (g.diff() > 0).all():
-        raise NoClosedForm(f"{self} cannot be unbiased: its mean does not grow with the clean value")
+        raise NoClosedForm(f"{self} cannot be unbiased: "
+                           f"its mean does not grow with the clean value")
     i = torch.searchsorted(g, v.double().contiguous()).clamp(1, len(g)-1)
     return (y[i-1] + (v - g[i-1])/(g[i] - g[i-1])*(y[i] - y[i-1])).to(v.dtype)
 
 # %% ../nbs/01_measure/01_noise.ipynb #ab48c06d
 def _clipped(x, clip): return x.clamp(0, 1) if clip else x
 
-def _rand(y, g): return torch.rand(y.shape, dtype=y.dtype, device=y.device, generator=g)
-def _randn(y, g): return torch.randn(y.shape, dtype=y.dtype, device=y.device, generator=g)
+def _rand(y, g):
+    return torch.rand(y.shape, dtype=y.dtype, device=y.device, generator=g)
+def _randn(y, g):
+    return torch.randn(y.shape, dtype=y.dtype, device=y.device, generator=g)
 
 # %% ../nbs/01_measure/01_noise.ipynb #29a3e95c
 def clipped_gaussian_moments(
     y:Tensor,           # Mean before the clip
     sigma               # Standard deviation before the clip, number or tensor
 ) -> tuple:             # Mean and variance after the clip to [0, 1]
-    "Mean and variance of clip(y + sigma*n, 0, 1), n standard normal: equations (1) and (2) of the noise page"
+    "Mean and variance of clip(y + sigma*n, 0, 1), with n standard normal"
     s = torch.as_tensor(sigma, dtype=y.dtype, device=y.device).clamp(min=1e-12)
     a, b = -y/s, (1-y)/s
     Phi = torch.special.ndtr
     phi = lambda z: torch.exp(-z*z/2)/math.sqrt(2*math.pi)
     inside, above = Phi(b)-Phi(a), Phi(-b)
     zphi = lambda z: torch.nan_to_num(z*phi(z))
+    # equations (1) and (2)
     m1 = y*inside + s*(phi(a)-phi(b)) + above
-    m2 = (y*y+s*s)*inside + 2*y*s*(phi(a)-phi(b)) + s*s*(zphi(a)-zphi(b)) + above
+    m2 = (y*y+s*s)*inside + 2*y*s*(phi(a)-phi(b))
+    m2 = m2 + s*s*(zphi(a)-zphi(b)) + above
     return m1, (m2-m1*m1).clamp(min=0)
 
 # %% ../nbs/01_measure/01_noise.ipynb #a034d84d
 class GaussianNoise(Noise):
-    "x = y + sigma*n; `sigma` may be a pair (low, high): then each image draws its own, for blind training"
+    """x = y + sigma*n; `sigma` may be a pair (low, high): then each image draws its own,
+    for blind training"""
     def __init__(self,
-        sigma=0.5,          # Standard deviation in units of the range [0, 1]; or (low, high)
+        sigma=0.5,          # Standard deviation, white being 1; or (low, high)
         clip:bool=False     # Clip the noisy image to [0, 1]?
     ):
         hint = "; images here have the range [0, 1], so sigma 25 of 255 is 25/255"
         pair = isinstance(sigma, (tuple, list))
         if pair and len(sigma) != 2:
-            raise UsageError(f"sigma must be a number or a pair (low, high), got {sigma!r}")
+            raise UsageError(f"sigma must be a number or a pair (low, high), "
+                             f"got {sigma!r}")
         for s in (sigma if pair else [sigma]): number(s, 'sigma', 0, 5, hint)
-        if pair and sigma[0] > sigma[1]: raise UsageError(f"sigma's range must be (low, high), got {sigma!r}")
-        self.sigma, self.clip = (tuple(map(float, sigma)) if pair else float(sigma)), clip
+        if pair and sigma[0] > sigma[1]:
+            raise UsageError(f"sigma's range must be (low, high), got {sigma!r}")
+        self.sigma, self.clip = tuple(map(float, sigma)) if pair else float(sigma), clip
     _fields = ('sigma', 'clip',)
     @property
     def affine(self): return not self.clip
@@ -106,19 +118,18 @@ class GaussianNoise(Noise):
     def draw(self, y, g=None):
         s = self.sigma
         if isinstance(s, tuple):
-            s = s[0] + (s[1]-s[0])*torch.rand(len(y), 1, 1, 1, dtype=y.dtype, device=y.device, generator=g)
+            s = s[0] + (s[1]-s[0])*_rand(y[:, :1, :1, :1], g)
         return _clipped(y + s*_randn(y, g), self.clip)
 
 # %% ../nbs/01_measure/01_noise.ipynb #ec25cb72
 @patch
 def _moments(self:GaussianNoise, y):
-    if not isinstance(self.sigma, tuple):
-        return clipped_gaussian_moments(y, self.sigma) if self.clip else (y,
-                                                                          torch.full_like(y, self.sigma**2))
-    if self.clip:
-        raise NoClosedForm(f"{self} has no closed form: its noise is clipped and its sigma is drawn; fix "
-                           f"sigma or do not clip")
-    lo, hi = self.sigma
+    drawn = isinstance(self.sigma, tuple)
+    if self.clip and drawn:
+        raise NoClosedForm(f"{self} has no closed form: its noise is clipped and "
+                           f"its sigma is drawn; fix sigma or do not clip")
+    if self.clip: return clipped_gaussian_moments(y, self.sigma)
+    lo, hi = self.sigma if drawn else (self.sigma, self.sigma)
     return y, torch.full_like(y, (lo*lo + lo*hi + hi*hi)/3)
 
 @patch
@@ -145,15 +156,17 @@ class PoissonNoise(Noise):
 
     def draw(self, y, g=None):
         if y.min() < 0:
-            raise DenoiseError(f"Poisson noise needs values of at least 0, got {y.min():.3g}; clamp the "
-                               f"images first")
-        return _clipped(torch.poisson(y*self.photons, generator=g)/self.photons, self.clip)
+            raise DenoiseError(f"Poisson noise needs values of at least 0, "
+                               f"got {y.min():.3g}; clamp the images first")
+        counts = torch.poisson(y*self.photons, generator=g)
+        return _clipped(counts/self.photons, self.clip)
 
     def _moments(self, y):
         lam, mu = self.photons, y*self.photons
         if not self.clip: return y, y/lam
         m = math.floor(lam)
-        below1, below2, above = _poisson_cdf(m-1, mu), _poisson_cdf(m-2, mu), 1-_poisson_cdf(m, mu)
+        below2, below1, upto = (_poisson_cdf(k, mu) for k in (m-2, m-1, m))
+        above = 1 - upto
         m1 = y*below1 + above
         m2 = y*y*below2 + y*below1/lam + above
         return m1, (m2-m1*m1).clamp(min=0)
@@ -172,14 +185,20 @@ class SpeckleNoise(Noise):
     _fields = ('sigma', 'clip',)
     @property
     def affine(self): return not self.clip
-    def draw(self, y, g=None): return _clipped(y*(1 + self.sigma*_randn(y, g)), self.clip)
-    def mean(self, y): return clipped_gaussian_moments(y, self.sigma*y)[0] if self.clip else y
-    def var(self, y):  return clipped_gaussian_moments(y, self.sigma*y)[1] if self.clip else (self.sigma*y)**2
+
+    def draw(self, y, g=None):
+        return _clipped(y*(1 + self.sigma*_randn(y, g)), self.clip)
+
+    def _moments(self, y):
+        s = self.sigma*y
+        return clipped_gaussian_moments(y, s) if self.clip else (y, s**2)
+    def mean(self, y): return self._moments(y)[0]
+    def var(self, y):  return self._moments(y)[1]
 
 # %% ../nbs/01_measure/01_noise.ipynb #9ad7a97f
 class ImpulseNoise(Noise):
     "With probability `amount` a value is replaced by one drawn evenly from [0, 1]"
-    _r, _q = 1/2, 1/3                      # mean and mean square of what replaces a value
+    _r, _q = 1/2, 1/3       # mean and mean square of what replaces a value
     def __init__(self,
         amount:float=0.2    # Probability that a value is replaced
     ):
@@ -190,7 +209,9 @@ class ImpulseNoise(Noise):
         return torch.where(hit, self.replacement(y, g), y)
     def replacement(self, y, g): return _rand(y, g)
     def mean(self, y): return (1-self.amount)*y + self.amount*self._r
-    def var(self, y):  return ((1-self.amount)*y*y + self.amount*self._q - self.mean(y)**2).clamp(min=0)
+    def var(self, y):
+        square = (1-self.amount)*y*y + self.amount*self._q
+        return (square - self.mean(y)**2).clamp(min=0)
 
 class SaltPepperNoise(ImpulseNoise):
     "With probability `amount` a value becomes 1 (salt) or 0 (pepper)"
@@ -210,12 +231,12 @@ class BernoulliNoise(ImpulseNoise):
 
 # %% ../nbs/01_measure/01_noise.ipynb #2e34b4b4
 class TextNoise(Noise):
-    """Random letters in random colours written over the image until about `amount` of it is covered, or as
-    much as letters can cover: a very thin image has no room for them"""
+    """Random letters in random colours written over the image until about `amount` of it
+    is covered, or as much as letters can cover: very thin images have no room"""
     affine = False
     def __init__(self,
-        amount:float=0.2,    # Share of the pixels to cover
-        size:int=None        # Height of the letters in pixels; by default a third of the image
+        amount:float=0.2,   # Share of the pixels to cover
+        size:int=None       # Height of the letters in pixels; by default a third of it
     ):
         self.amount, self.size = number(amount, 'amount', 0, .9), size
     _fields = ('amount', 'size',)
@@ -224,7 +245,8 @@ class TextNoise(Noise):
         from PIL import ImageFont
         B,C,H,W = y.shape
         device = g.device if g is not None else 'cpu'
-        rng = np.random.default_rng(torch.randint(2**31, (1,), generator=g, device=device).item())
+        seed = torch.randint(2**31, (1,), generator=g, device=device).item()
+        rng = np.random.default_rng(seed)
         font = ImageFont.load_default(self.size or max(6, min(H,W)//3))
         out = y.clone()
         for img in out: self._write(img, font, rng)
@@ -236,16 +258,17 @@ def _write(self:TextNoise, img, font, rng):
     "Write on one image `[C,H,W]`, in place"
     from PIL import Image, ImageDraw
     C,H,W = img.shape
-    letters, covered = list('abcdefghkmnopqrstuvwxyzABCDEFGHKLMNPRSTUVXYZ23456789'), np.zeros((H,W), bool)
-    missed, most = 0, 50 + 20*H*W//font.size**2             # words in vain, and words in all
+    letters = list('abcdefghkmnopqrstuvwxyzABCDEFGHKLMNPRSTUVXYZ23456789')
+    covered = np.zeros((H,W), bool)
+    in_vain, most = 0, 50 + 20*H*W//font.size**2        # words
     for _ in range(int(most)):
-        if covered.mean() >= self.amount or missed > 50: return
+        if covered.mean() >= self.amount or in_vain > 50: return
         layer = Image.new('L', (W,H))
         word = ''.join(rng.choice(letters, rng.integers(1, 4)))
         place = rng.integers(-W//4, W), rng.integers(-H//4, H)
         ImageDraw.Draw(layer).text(place, word, fill=255, font=font)
         mask = np.asarray(layer) > 127
-        missed = 0 if (mask & ~covered).any() else missed + 1
+        in_vain = 0 if (mask & ~covered).any() else in_vain + 1
         covered |= mask
         colour = torch.as_tensor(rng.random((C,1)), dtype=img.dtype, device=img.device)
         img[:, torch.as_tensor(mask, device=img.device)] = colour
@@ -256,10 +279,13 @@ class Chain(Noise):
     def __init__(self,
         *models                 # The first comes first
     ):
-        self.models = [o for m in models for o in (m.models if isinstance(m, Chain) else [m])]
+        parts = [m.models if isinstance(m, Chain) else [m] for m in models]
+        self.models = [m for part in parts for m in part]
+
     def __repr__(self): return ' >> '.join(map(repr, self.models))
     @property
     def affine(self): return all(m.affine for m in self.models)
+
     def draw(self, y, g=None):
         for m in self.models: y = m.draw(y, g)
         return y
@@ -270,8 +296,8 @@ class Chain(Noise):
         for s in self.models:
             if s is not self.models[0]:
                 if not s.affine:
-                    raise NoClosedForm(f"{self} has no closed form: {s} comes after other noise and is "
-                                       f"not linear")
+                    raise NoClosedForm(f"{self} has no closed form: {s} "
+                                       f"comes after other noise and is not linear")
                 v0, vh, v1 = s.var(t)
                 v = ((s.mean(t[2]) - s.mean(t[0]))**2 + 2*(v0 - 2*vh + v1))*v
             m, v = s.mean(m), v + s.var(m)
@@ -281,17 +307,20 @@ class Chain(Noise):
     def var(self, y):  return self._moments(y)[1]
 
 # %% ../nbs/01_measure/01_noise.ipynb #9d4a3634
-NOISES = dict(gaussian=GaussianNoise, poisson=PoissonNoise, speckle=SpeckleNoise, impulse=ImpulseNoise,
-              salt_pepper=SaltPepperNoise, bernoulli=BernoulliNoise, text=TextNoise)
+NOISES = dict(gaussian=GaussianNoise, poisson=PoissonNoise, speckle=SpeckleNoise,
+              impulse=ImpulseNoise, salt_pepper=SaltPepperNoise,
+              bernoulli=BernoulliNoise, text=TextNoise)
 
-STRENGTHS = dict(       # the parameter that a slider moves: its name, its range, and where it starts
-    gaussian=('sigma', 0, 1, .5), poisson=('photons', 1, 100, 10), speckle=('sigma', 0, 1, .3),
-    impulse=('amount', 0, 1, .3), salt_pepper=('amount', 0, 1, .3), bernoulli=('amount', 0, 1, .3),
+# the parameter that a slider moves: its name, its range, and where it starts
+STRENGTHS = dict(
+    gaussian=('sigma', 0, 1, .5), poisson=('photons', 1, 100, 10),
+    speckle=('sigma', 0, 1, .3), impulse=('amount', 0, 1, .3),
+    salt_pepper=('amount', 0, 1, .3), bernoulli=('amount', 0, 1, .3),
     text=('amount', 0, .6, .2))
 
 def make_noise(
     kind:str,               # One of `NOISES`
-    strength:float=None,    # Its parameter, as `STRENGTHS` names it; by default the model's own
+    strength:float=None,    # Its parameter in `STRENGTHS`; by default the model's own
     clip:bool=False         # Clip to [0, 1]? For the kinds that can leave it
 ) -> Noise:
     "A noise model from its name and one number, as sliders and requests give them"

@@ -7,6 +7,7 @@ import badges, check, reference, website
 
 PARTS = ['Noise and how to measure it', 'Learning from clean images', 'Learning from noisy images only',
          'Your own pictures', 'Playing with it', 'The ledger', 'To look up']
+REST = '## The rest of the module'      # after the exercises: what a page exports and does not teach
 
 @pytest.fixture(scope='session')
 def processed(tmp_path_factory):
@@ -78,7 +79,8 @@ def test_exercises(page):
     for g,t in zip(grades, tasks):
         assert '<summary>Answer</summary>' in t, t[:80]
         assert g[1] == 'Warm-up' or '<summary>Hint</summary>' in t, t[:80]
-    checks = [c for c in all_cells[start:] if c['cell_type'] == 'code' and 'hide' not in flags(c)]
+    end = next((i for i,c in enumerate(all_cells) if source(c).startswith(REST)), None)
+    checks = [c for c in all_cells[start:end] if c['cell_type'] == 'code' and 'hide' not in flags(c)]
     folded = [{'code-fold', 'code-summary'} <= flags(c) for c in checks]
     assert folded and all(folded), 'a cell that checks the answers, folded'
     assert all(re.search(r'\b(assert|test_\w+)\b', source(c)) for c in checks), 'a check that checks nothing'

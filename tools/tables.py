@@ -9,6 +9,8 @@ import badges
 SHOWS_RECORDS = re.compile(r'\b(load_records|cards|load_denoiser)\(')
 LEFT_OUT = re.compile(r'^#\|\s*(eval:\s*false|slow|cuda)\b', flags=re.M)
 HIDDEN = re.compile(r'^#\|\s*hide\s*$', flags=re.M)
+# figures that stand on a light page and on a dark one
+STYLE = 'from dl_denoise import plot\nplot.plt.rcParams.update(plot.PAGE)\ndel plot'
 # the whole of what pages shorten in tests, and figures
 ENVIRONMENT = dict(DL_DENOISE_SAVE_OUTPUTS='1', MPLBACKEND='module://matplotlib_inline.backend_inline')
 
@@ -28,7 +30,8 @@ def run(page):
     "Run a page from top to bottom where it stands; cells that the tests leave out keep their outputs"
     nb = nbformat.read(page, as_version=4)
     runs = [c for c in nb.cells if c.cell_type == 'markdown' or not LEFT_OUT.search(c.source)]
-    part = nbformat.v4.new_notebook(cells=runs, metadata=nb.metadata)
+    style = nbformat.v4.new_code_cell(STYLE)
+    part = nbformat.v4.new_notebook(cells=[style, *runs], metadata=nb.metadata)
     os.environ |= ENVIRONMENT
     NotebookClient(part, timeout=1800, resources=dict(metadata=dict(path=str(page.parent)))).execute()
     for cell in runs:

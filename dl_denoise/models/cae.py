@@ -16,24 +16,27 @@ def upconv(
     nf                      # Channels out
 ):
     "Transposed convolution that doubles the image, then batch normalisation and ReLU"
-    return nn.Sequential(nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=False), nn.BatchNorm2d(nf),
-                         nn.ReLU(inplace=True))
+    return nn.Sequential(nn.ConvTranspose2d(ni, nf, 4, 2, 1, bias=False),
+                         nn.BatchNorm2d(nf), nn.ReLU(inplace=True))
 
 class CAE(nn.Module):
     "Convolutional autoencoder with a true bottleneck and no skip connections"
     def __init__(self,
         channels:int=1,     # Channels of the images
-        width:int=32,       # Channels at full size; twice as many at half, four times at a quarter
-        latent:int=8        # Channels of the latent code, a quarter as high and wide as the image
+        width:int=32,       # Channels at full size; twice at half, four times at a quarter
+        latent:int=8        # Channels of the code, a quarter as high and wide as the image
     ):
         super().__init__()
         w = width
-        self.encoder = nn.Sequential(conv(channels, w, bn=True), conv(w, 2*w, stride=2, bn=True),
-                                     conv(2*w, 2*w, bn=True),
-                                     conv(2*w, 4*w, stride=2, bn=True), conv(4*w, 4*w, bn=True),
-                                     conv(4*w, latent, 1, act=False))
-        self.decoder = nn.Sequential(conv(latent, 4*w, bn=True), upconv(4*w, 2*w), conv(2*w, 2*w, bn=True),
-                                     upconv(2*w, w), conv(w, channels, act=False))
+        self.encoder = nn.Sequential(
+            conv(channels, w, bn=True),
+            conv(w, 2*w, stride=2, bn=True), conv(2*w, 2*w, bn=True),
+            conv(2*w, 4*w, stride=2, bn=True), conv(4*w, 4*w, bn=True),
+            conv(4*w, latent, 1, act=False))
+        self.decoder = nn.Sequential(
+            conv(latent, 4*w, bn=True),
+            upconv(4*w, 2*w), conv(2*w, 2*w, bn=True),
+            upconv(2*w, w), conv(w, channels, act=False))
 
     def forward(self, x):
         h, w = x.shape[-2:]

@@ -11,14 +11,15 @@ from .blocks import conv
 
 # %% ../../nbs/02_clean/03_cnn.ipynb #b3a5adff
 class CNN(nn.Sequential):
-    "A plain stack of convolutions with ReLUs between them, from the noisy image straight to the clean one"
+    "Convolutions with ReLUs between them, from the noisy image straight to the clean one"
     def __init__(self,
         channels:int=1,     # Channels of the images
         depth:int=6,        # Number of convolutions
         width:int=64,       # Channels between them
         ks:int=3            # Kernel size
     ):
-        super().__init__(conv(channels, width, ks), *[conv(width, width, ks) for _ in range(depth-2)],
+        super().__init__(conv(channels, width, ks),
+                         *[conv(width, width, ks) for _ in range(depth-2)],
                          conv(width, channels, ks, act=False))
 
 def cnn(**kwargs) -> CNN:

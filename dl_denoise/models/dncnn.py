@@ -11,23 +11,24 @@ from .blocks import conv
 
 # %% ../../nbs/02_clean/05_dncnn.ipynb #5fdd9d7c
 class DnCNN(nn.Module):
-    """DnCNN ([Zhang et al., 2017](https://arxiv.org/abs/1608.03981)): conv+ReLU, depth-2 times
-    conv+BN+ReLU, conv; its output is subtracted from the input"""
+    """DnCNN ([Zhang et al., 2017](https://arxiv.org/abs/1608.03981)): conv+ReLU,
+    depth-2 times conv+BN+ReLU, conv; its output is subtracted from the input"""
     def __init__(self,
-        channels:int=1,          # Channels of the images
-        depth:int=17,            # Number of convolutions
-        width:int=64,            # Channels between them
-        batch_norm:bool=True,    # Batch normalisation in the middle layers?
-        residual:bool=True,      # Predict the noise and subtract it? Else predict the image
-        dilations:tuple=None,    # Of each convolution, instead of `depth`; (1,2,3,4,3,2,1) makes an IRCNN
-        identity:bool=False      # Start as a network that returns its input: zeros in the last convolution
+        channels:int=1,        # Channels of the images
+        depth:int=17,          # Number of convolutions
+        width:int=64,          # Channels between them
+        batch_norm:bool=True,  # Batch normalisation in the middle layers?
+        residual:bool=True,    # Predict the noise and subtract it? Else predict the image
+        dilations:tuple=None,  # One a layer, not `depth`; (1,2,3,4,3,2,1) makes an IRCNN
+        identity:bool=False    # Start by returning the input: zeros in the last layer
     ):
         super().__init__()
         self.residual = residual
         first, *middle, last = dilations or [1]*depth
-        self.layers = nn.Sequential(conv(channels, width, dilation=first),
-                                    *[conv(width, width, bn=batch_norm, dilation=d) for d in middle],
-                                    conv(width, channels, act=False, dilation=last))
+        self.layers = nn.Sequential(
+            conv(channels, width, dilation=first),
+            *[conv(width, width, bn=batch_norm, dilation=d) for d in middle],
+            conv(width, channels, act=False, dilation=last))
         if identity: nn.init.zeros_(self.layers[-1][0].weight)
 
     def forward(self, x): return x - self.layers(x) if self.residual else self.layers(x)

@@ -11,8 +11,8 @@ from .blocks import conv
 
 # %% ../../nbs/02_clean/06_win5rb.ipynb #4372455f
 class Win5RB(nn.Module):
-    """Win5-RB ([Liu and Fang, 2017](https://arxiv.org/abs/1707.05414)): five wide convolutions, batch
-    norm after each, the input added to the output"""
+    """Win5-RB ([Liu and Fang, 2017](https://arxiv.org/abs/1707.05414)): five wide
+    convolutions, batch norm after each, the input added to the output"""
     def __init__(self,
         channels:int=1,     # Channels of the images
         width:int=128,      # Filters in each of the first four layers
@@ -22,8 +22,10 @@ class Win5RB(nn.Module):
         super().__init__()
         last = conv(width, channels, ks, bn=True, act=False)
         nn.init.constant_(last[1].weight, gain)
-        self.layers = nn.Sequential(conv(channels, width, ks, bn=True),
-                                    *[conv(width, width, ks, bn=True) for _ in range(3)], last)
+        self.layers = nn.Sequential(
+            conv(channels, width, ks, bn=True),
+            *[conv(width, width, ks, bn=True) for _ in range(3)],
+            last)
 
     def forward(self, x): return x + self.layers(x)
 
