@@ -24,9 +24,11 @@ def _median(x, size=3): return ndimage.median_filter(x, (1, 1, size, size))
 
 # %% ../nbs/01_measure/04_classical.ipynb #19866747
 def _each(x, f, **kwargs):
-    """Filter image by image; a grey one goes in as `[H,W]`, because scikit-image may drop a channel
-    axis of length one"""
-    return np.stack([f(o[0], **kwargs)[None] if len(o) == 1 else f(o, channel_axis=0, **kwargs) for o in x])
+    """Filter image by image; a grey one goes in as `[H,W]`, because scikit-image may
+    drop a channel axis of length one"""
+    grey = x.shape[1] == 1
+    if grey: return np.stack([f(o[0], **kwargs)[None] for o in x])
+    return np.stack([f(o, channel_axis=0, **kwargs) for o in x])
 
 def _bilateral(x, sigma_color=.5, sigma_spatial=1.):
     (H, W), r = x.shape[-2:], int(np.ceil(3*sigma_spatial))
@@ -41,64 +43,75 @@ def _bilateral(x, sigma_color=.5, sigma_spatial=1.):
     return total/norm
 
 def _nlm(x, h=.2, patch=5, distance=5):
-    return _each(x, restoration.denoise_nl_means, h=h, patch_size=patch, patch_distance=distance)
+    return _each(x, restoration.denoise_nl_means, h=h, patch_size=patch,
+                 patch_distance=distance)
 
 # %% ../nbs/01_measure/04_classical.ipynb #25a5d9a9
-def _tv(x, weight=.2): return _each(x, restoration.denoise_tv_chambolle, weight=weight)
+def _tv(x, weight=.2):
+    return _each(x, restoration.denoise_tv_chambolle, weight=weight)
 
 # %% ../nbs/01_measure/04_classical.ipynb #0cb3adae
 def _wavelet(x, sigma=.25, levels=2):
-    planes = x.reshape(-1, *x.shape[2:])                     # every colour of every image by itself
+    planes = x.reshape(-1, *x.shape[2:])        # every colour of every image by itself
     haar = dict(sigma=sigma, wavelet='haar', wavelet_levels=levels, channel_axis=-1)
     with warnings.catch_warnings():
         # cycle_spin would like dask, but does not need it
         warnings.simplefilter('ignore')
-        out = restoration.cycle_spin(planes, restoration.denoise_wavelet, 2**levels-1, func_kw=haar,
-                                     channel_axis=0)
+        out = restoration.cycle_spin(planes, restoration.denoise_wavelet, 2**levels-1,
+                                     func_kw=haar, channel_axis=0)
     return out.reshape(x.shape)
 
-# %% ../nbs/01_measure/04_classical.ipynb #4fa205eb
-_FILTERS = dict(mean=_mean, gaussian=_gaussian, median=_median, bilateral=_bilateral, nlm=_nlm, tv=_tv,
-                wavelet=_wavelet)
+# %% ../nbs/01_measure/04_classical.ipynb #4fa205ea
+_FILTERS = dict(mean=_mean, gaussian=_gaussian, median=_median, bilateral=_bilateral,
+                nlm=_nlm, tv=_tv, wavelet=_wavelet)
 CLASSICAL = tuple(_FILTERS)
 
+# %% ../nbs/01_measure/04_classical.ipynb #4fa205ec
 def _checked(name, key, value, default):
     "One parameter of a filter, if it makes sense"
     whole, odd = isinstance(default, int), key in ('size', 'patch')
-    ok = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float('inf')
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    ok = number and 0 < value < float('inf')
     if not ok or (whole and value != int(value)) or (odd and value % 2 != 1):
         what = 'a whole number of at least 1' if whole else 'a number above 0'
         if odd: what = 'an odd whole number'
-        raise UsageError(f"{key} of the {name} filter must be {what}, got {value!r}; the default is "
-                         f"{default}")
+        raise UsageError(f"{key} of the {name} filter must be {what}, got {value!r}; "
+                         f"the default is {default}")
     return int(value) if whole else float(value)
 
+# %% ../nbs/01_measure/04_classical.ipynb #4fa205eb
 class Filter:
-    """A classical filter by its name, on float images `[B,C,H,W]`; sizes in pixels, brightnesses in
-    units of the range [0, 1]"""
+    """A classical filter by its name, on float images `[B,C,H,W]`; sizes in pixels,
+    brightnesses in units of the range [0, 1]"""
     def __init__(self,
         name:str,       # One of `CLASSICAL`
         **params        # Its parameters, by the names that `filter_grid` shows
     ):
         self.name = pick(name, CLASSICAL, 'filter')
-        known = {k: p.default for k,p in list(inspect.signature(_FILTERS[name]).parameters.items())[1:]}
+        _, *known = inspect.signature(_FILTERS[name]).parameters.items()
+        known = {k: p.default for k,p in known}
         for k in params:
             if k not in known:
-                raise UsageError(f"the {name} filter has no parameter '{k}'; it takes: {', '.join(known)}")
-        self.params = {k: _checked(name, k, params.get(k, v), v) for k,v in known.items()}
+                raise UsageError(f"the {name} filter has no parameter '{k}'; "
+                                 f"it takes: {', '.join(known)}")
+        self.params = {k: _checked(name, k, params.get(k, v), v)
+                       for k,v in known.items()}
 
     def __repr__(self):
-        return f"Filter({self.name!r}, {', '.join(f'{k}={v:g}' for k,v in self.params.items())})"
+        told = ', '.join(f'{k}={v:g}' for k,v in self.params.items())
+        return f'Filter({self.name!r}, {told})'
 
     def __call__(self,
         x:Tensor        # Noisy images `[B,C,H,W]`, float, on any device
     ) -> Tensor:        # Filtered images, same shape, dtype and device; not clipped
         "Filter a batch, on the CPU"
         if not isinstance(x, Tensor) or not x.is_floating_point() or x.ndim != 4:
-            got = f'{x.dtype} {list(x.shape)}' if isinstance(x, Tensor) else type(x).__name__
-            raise DenoiseError(f"a filter takes a float tensor [batch, channel, height, width] with "
-                               f"range [0, 1], got {got}; divide 8-bit images by 255, add missing axes "
-                               f"with x[None]")
+            shaped = isinstance(x, Tensor)
+            got = f'{x.dtype} {list(x.shape)}' if shaped else type(x).__name__
+            raise DenoiseError(
+                f"a filter takes a float tensor [batch, channel, height, width] with "
+                f"range [0, 1], got {got}; divide 8-bit images by 255, add missing axes "
+                f"with x[None]")
         out = _FILTERS[self.name](x.detach().cpu().float().numpy(), **self.params)
         return torch.from_numpy(np.ascontiguousarray(out)).to(x)
 
@@ -107,7 +120,8 @@ _GRIDS = dict(
     mean      = dict(size=(3, 5, 7, 9)),
     gaussian  = dict(sigma=(.4, .5, .6, .7, .8, .9, 1, 1.1, 1.2, 1.4, 1.6, 2, 2.5)),
     median    = dict(size=(3, 5, 7, 9)),
-    bilateral = dict(sigma_color=(.1, .2, .3, .5, .8, 1.2, 2), sigma_spatial=(.7, 1, 1.5)),
+    bilateral = dict(sigma_color=(.1, .2, .3, .5, .8, 1.2, 2),
+                     sigma_spatial=(.7, 1, 1.5)),
     nlm       = dict(patch=(3, 5), h=(.05, .1, .15, .2, .25, .3, .4, .6)),
     tv        = dict(weight=(.03, .06, .1, .15, .2, .25, .3, .4, .6, .8)),
     wavelet   = dict(levels=(1, 2), sigma=(.05, .1, .15, .18, .22, .26, .3, .4, .6, 1)))
@@ -137,7 +151,7 @@ def tuned_filters(
     "All classical filters, tuned on validation images"
     clean = data.valid[:n].float()/255
     if not len(clean):
-        raise DenoiseError(f"the valid part of {data.name} is empty, and filters are tuned on it; use "
-                           f"more images")
+        raise DenoiseError(f"the valid part of {data.name} is empty, "
+                           f"and filters are tuned on it; use more images")
     noisy = noise(clean, generator=torch.Generator(clean.device).manual_seed(seed))
     return {name: tune(name, clean, noisy) for name in names}

@@ -306,11 +306,12 @@ class Chain(Noise):
     def mean(self, y): return self._moments(y)[0]
     def var(self, y):  return self._moments(y)[1]
 
-# %% ../nbs/01_measure/01_noise.ipynb #9d4a3634
+# %% ../nbs/01_measure/01_noise.ipynb #9d4a3635
 NOISES = dict(gaussian=GaussianNoise, poisson=PoissonNoise, speckle=SpeckleNoise,
               impulse=ImpulseNoise, salt_pepper=SaltPepperNoise,
               bernoulli=BernoulliNoise, text=TextNoise)
 
+# %% ../nbs/01_measure/01_noise.ipynb #9d4a3634
 # the parameter that a slider moves: its name, its range, and where it starts
 STRENGTHS = dict(
     gaussian=('sigma', 0, 1, .5), poisson=('photons', 1, 100, 10),

@@ -83,5 +83,5 @@ def neat(
     def shown(v):
         if isinstance(v, (bool, np.bool_)) or not isinstance(v, Real): return v
         if isinstance(v, Integral): return f'{v:,}'
-        return '' if np.isnan(v) else f'{v:,.{digits}g}'
+        return '' if np.isnan(v) else f'{v:#,.{digits}g}'.rstrip('.')
     return table.astype(object).map(shown)

@@ -1,7 +1,8 @@
 "The site: every page is whole and in its place, every link leads somewhere, every equation can be drawn"
-import ast, json, re, subprocess
+import ast, base64, io, json, re, subprocess
 from pathlib import Path
 import pytest, yaml
+from PIL import Image
 from test_frame import LESSONS, PAGES, cells, every_lesson, every_page, flags, name, prose, root, source
 import badges, check, reference, website
 
@@ -93,6 +94,19 @@ def test_assertions_of_settings():
     for page, c in found:
         last = ast.parse(source(c)).body[-1]
         assert not isinstance(last, ast.Expr), f'{page}: show first, then assert:\n{source(c)}'
+
+ANY_GROUND = '01_measure', '02_clean', '06_ledger/04_plot'       # parts and pages that are drawn so
+
+@pytest.mark.parametrize('page', [p for p in LESSONS if name(p).removeprefix('nbs/').startswith(ANY_GROUND)],
+                         ids=name)
+def test_figures_on_any_ground(page):
+    "Figures are transparent around what they show, and have a caption"
+    for c in cells(page, 'code'):
+        for png in (o['data']['image/png'] for o in c['outputs'] if 'image/png' in o.get('data', {})):
+            picture = Image.open(io.BytesIO(base64.b64decode(png)))
+            assert picture.mode == 'RGBA' and picture.getextrema()[3][0] == 0, \
+                f'run tools/tables.py {name(page)}; this figure has a ground:\n{source(c)[:200]}'
+            assert 'fig-cap' in flags(c), f'a figure without a caption:\n{source(c)[:200]}'
 
 def test_folded_in_notebooks():
     "What is folded on the site is folded in Jupyter and on Colab"

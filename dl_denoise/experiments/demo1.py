@@ -292,7 +292,8 @@ def result_in_words(
     train, test = r['images']['train'], r['images']['test']
     return (f"**{full_name(model)}: test MSE {row['MSE']}** on {test:,} images of MNIST with Gaussian "
             f"noise of σ = 0.5, clipped; the article has {r['published']['value']:.5f}. "
-            f"{r['parameters']:,} parameters, trained on {train:,} images for {r['epochs']} epochs.")
+            f"{r['parameters']:,} parameters, trained on {train:,} images for {r['epochs']} "
+            f"{'epoch' if r['epochs'] == 1 else 'epochs'}.")
 
 def show_network(
     name:str,           # A packaged network, for example 'cnn-mnist'
