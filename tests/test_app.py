@@ -9,6 +9,8 @@ from dl_denoise.apps.server import WEB, create_app, denoiser_list, make_server, 
 from dl_denoise.core import DenoiseError, UsageError
 
 root = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(root/'benchmarks'))
+import load
 DIGIT = np.frombuffer(base64.b64decode(sample_digits()['images'][0]), np.uint8).reshape(28, 28)
 
 def pack(a): return base64.b64encode(np.asarray(a, '<f4').tobytes()).decode()
@@ -310,6 +312,17 @@ def test_hang_up(server):
     status, _, said = ask(server, body=SMALL)
     assert status == 200 and len(said['results']) == 2
     assert server.poll() is None
+
+def test_a_crowd(server):
+    "Good clients and bad ones; benchmarks/load.py sends two hundred for a minute"
+    if not Path('/proc/self/status').exists(): pytest.skip('needs /proc')
+    before = load.state(server.pid)
+    tally = load.crowd(server.port, 10, 5)
+    assert not tally.faults and len(tally.came) > 20, (tally.faults, tally.came)
+    after = load.settled(server, before['files'])
+    assert server.poll() is None and after['children'] == 0
+    assert after['threads'] <= before['threads'] and after['files'] <= before['files']
+    assert after['megabytes'] < before['megabytes'] + 150       # not yet warm: 50 would be for a long run
 
 def test_batches_form(server):
     "Several that ask at once, often enough, meet in a batch"

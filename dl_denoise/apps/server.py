@@ -7,7 +7,7 @@ __all__ = ['WEB', 'denoiser_list', 'sample_digits', 'load_all', 'Workers', 'Refu
            'read_options', 'denoise_request', 'create_app', 'make_server']
 
 # %% ../../nbs/05_play/02_server.ipynb #0b647824
-import base64, io, json, math, os, threading, time
+import base64, contextlib, ctypes, io, json, math, os, threading, time
 import numpy as np
 from concurrent.futures import Future, wait
 from http import HTTPStatus
@@ -109,6 +109,7 @@ def _take(self:Workers):
         name, x, _ = self.waiting[0]
         same = [o for o in self.waiting if o[0] == name and o[1].shape == x.shape]
         n = min(self.most, max(1, _MOST//x.numel()), math.ceil(len(same)/(self.idle + 1)))
+        n = 1 << n.bit_length() - 1          # 1, 2, 4, 8, ...
         self.waiting = [o for o in self.waiting if not any(o is s for s in same[:n])]
     return [o for o in same[:n] if o[2].set_running_or_notify_cancel()]
 
@@ -421,6 +422,11 @@ def _pages(app, flask):
         return r
 
 # %% ../../nbs/05_play/02_server.ipynb #a9103657
+def _few_heaps():
+    "Let threads share two heaps: by default glibc gives many threads one each, which keeps what is freed"
+    with contextlib.suppress(AttributeError, OSError, TypeError):        # other systems have no mallopt
+        ctypes.CDLL(None).mallopt(-8, 2)                                 # M_ARENA_MAX
+
 def make_server(
     app,                    # From `create_app`
     host:str='127.0.0.1',   # Address to listen on
@@ -428,6 +434,7 @@ def make_server(
 ):                          # A waitress server; its `run()` serves
     "A server for the app"
     waitress = _need('waitress')
+    _few_heaps()
     from waitress.channel import HTTPChannel
     from waitress.task import ErrorTask
     class JSONError(ErrorTask):
