@@ -29,11 +29,11 @@ from .pictures.denoiser import *
 from .pictures.sigma import *
 from .pictures.evidence import *
 from .pictures.files import *
+from .pictures.stacks import *
 from .pictures.cleaning import *
 from .pictures.folders import *
 from .pictures.captures import *
 from .pictures.medical import *
-from .pictures.stacks import *
 from .experiments.demo1 import *
 from .experiments.photographs import *
 from .experiments.demo2 import *
