@@ -172,7 +172,7 @@ def settled(run, files, patience=60):
 def main(
     clients:int=200,        # Simultaneous clients
     seconds:float=60,       # How long they ask
-    warm:float=60,          # How long they ask before that, so that memory is what it will be
+    warm:float=180,         # How long they ask before that, so that memory is what it will be
     growth:float=50         # Megabytes by which the server may have grown
 ):
     """Load the app with good and bad requests; leaves with 1 if one was not answered, or something is left

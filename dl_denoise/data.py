@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TARGETS', 'Splits', 'digits', 'NoisyDL', 'GivenDL', 'NoisyDLs', 'denoise_dls', 'data_folders', 'at_hand', 'read_idx',
            'mnist', 'fashion_mnist', 'kmnist', 'sample_data', 'load_image', 'image_files', 'pictures', 'tiles',
-           'image_folder', 'dataset']
+           'image_folder', 'dataset', 'plot_top_losses']
 
 # %% ../nbs/01_measure/02_data.ipynb #a2a34300
 import gzip, os, struct
@@ -14,8 +14,11 @@ from pathlib import Path
 import numpy as np, torch
 import torch.nn.functional as F
 from torch import Tensor
-from fastcore.basics import patch
+from plum import dispatch
+from fastcore.basics import detuplify, patch
+from fastcore.foundation import L
 from fastai.data.core import TfmdDL, DataLoaders
+from fastai.torch_core import TensorBase
 from .core import (DIGIT_SETS, PICTURE_SETS, DenoiseError, UsageError, data_source, download,
                              file_hash, pick)
 from .noise import Noise
@@ -105,8 +108,11 @@ class NoisyDL(TfmdDL):
 
 # %% ../nbs/01_measure/02_data.ipynb #3d510d5e
 class GivenDL(NoisyDL):
-    "A loader over noisy images as they are, without targets"
-    def do_batch(self, idxs): return (self.clean(idxs),)
+    "A loader over noisy images as they are, without targets unless it is given some"
+    targets = None
+    def do_batch(self, idxs):
+        x = self.clean(idxs)
+        return (x,) if self.targets is None else (x, self.targets[idxs])
 
 class NoisyDLs(DataLoaders):
     "fastai `DataLoaders` of noisy images"
@@ -116,12 +122,16 @@ class NoisyDLs(DataLoaders):
     def test_dl(self,
         images,         # A batch, or a list of images of one size; as for `as_batch`
         bs:int=None,    # Images in a batch
-        **kwargs        # Ignored: what fastai says of labels and types
+        with_labels:bool=False,     # Are they pairs of an image and its target?
+        **kwargs        # Ignored: what fastai says of types
     ) -> GivenDL:
         "A loader over noisy images of your own, as they are"
+        if with_labels: images, targets = zip(*images)
         if isinstance(images, (list, tuple)):
             images = torch.cat([as_batch(o) for o in images])
-        return GivenDL(as_batch(images), bs=bs or self.valid.bs, device=self.device)
+        dl = GivenDL(as_batch(images), bs=bs or self.valid.bs, device=self.device)
+        if with_labels: dl.targets = torch.stack(targets).to(self.device)
+        return dl
 
     def new_empty(self):
         "The same without images, as `learn.export` saves it"
@@ -340,8 +350,35 @@ def show_batch(self:NoisyDL, b=None, max_n=8, unique=False, figsize=None, **kwar
 def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
     "Noisy images, results with their MSE, targets, and the error"
     x, y = b
+    out = detuplify(out)
     x, y, error = x[:max_n], y[:max_n], (out - y)[:max_n]
     results = [(o, f'{e.pow(2).mean():.4f}') for o, e in zip(out, error)]
     plain = lambda images: [(o, None) for o in images]
     return show_rows([plain(x), results, plain(y), plain(error)],
                      row_titles=['noisy', 'result (MSE)', 'target', 'error'], signed_rows=[3], **kwargs)
+
+class _NoisyImages(TensorBase):
+    "The type by which fastai finds our way to plot the top losses"
+
+@patch(as_prop=True)
+def items(self:NoisyDL):
+    "Pairs of noisy image and target, for fastai's `Interpretation`, which looks at them twice"
+    if self.seed is None:
+        raise UsageError("this loader draws new noise each time, so its worst images are "
+                         "others each time; look at the validation images, ds_idx=1")
+    return [pair for x, y in self for pair in zip(x, y)]
+
+@patch
+def _pre_show_batch(self:NoisyDL, b, max_n=9):
+    x, y = b
+    return _NoisyImages(x), y, L(zip(x[:max_n], y[:max_n]))
+
+@dispatch
+def plot_top_losses(x:_NoisyImages, y, samples, outs, raws, losses, **kwargs):
+    "The images with the largest losses, which stand above the results"
+    error = raws - y
+    titled = [(o, f'{loss:.4f}') for o, loss in zip(raws, losses)]
+    plain = lambda images: [(o, None) for o in images]
+    return show_rows([plain(x.as_subclass(Tensor)), titled, plain(y), plain(error)],
+                     row_titles=['noisy', 'result (loss)', 'target', 'error'],
+                     signed_rows=[3], **kwargs)

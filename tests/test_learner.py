@@ -1,8 +1,9 @@
 "The learner: interrupted it leaves nothing behind, it resumes with other callbacks, and does what users type"
-import numpy as np, pytest, torch
+import matplotlib.pyplot as plt, numpy as np, pytest, torch
 from fastai.basics import Callback, CancelBatchException, Learner, load_learner, set_seed
 from fastai.callback.progress import CSVLogger
 from fastai.callback.tracker import EarlyStoppingCallback, ReduceLROnPlateau, SaveModelCallback
+from fastai.interpret import Interpretation
 from fastai.optimizer import SGD
 from torch import nn
 from dl_denoise.core import UsageError
@@ -166,6 +167,22 @@ def test_methods_of_a_learner(tmp_path):
     learn.dls.show_batch(figsize=(6, 3), unique=True, max_n=4)
     assert learn.dls.test is learn.dls[2]
     assert denoise_learner(learn.dls, cnn(depth=3), opt_func=SGD, wd=.01).wd == .01
+
+def test_top_losses(tmp_path):
+    "fastai's `Interpretation` plots the worst images, under the noise that they were judged by"
+    learn = learner(tmp_path)
+    worst = Interpretation.from_learner(learn)
+    losses, idxs = worst.top_losses(3)
+    noisy, results, targets, _, _ = worst[idxs]
+    assert torch.equal(targets.cpu(), learn.dls.valid.clean(idxs).cpu())
+    assert torch.allclose((results - targets).pow(2).mean((1, 2, 3)), losses, atol=1e-6)
+    assert torch.allclose((noisy - targets).std(), torch.tensor(.3), atol=.02)
+    worst.plot_top_losses(3)
+    labels = [ax.get_xlabel() for ax in plt.gcf().axes]
+    assert [o for o in labels if o] == [f'{o:.4f}' for o in losses]
+    worst.show_results([0, 1])
+    with pytest.raises(UsageError, match='ds_idx=1'):
+        Interpretation.from_learner(learn, ds_idx=0).plot_top_losses(3)
 
 @pytest.mark.parametrize('images', [torch.rand(4, 1, 8, 8)*255, torch.randint(0, 4096, (4, 1, 8, 8))])
 def test_splits_of_other_kinds(images):
