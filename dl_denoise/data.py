@@ -357,6 +357,7 @@ def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
     return show_rows([plain(x), results, plain(y), plain(error)],
                      row_titles=['noisy', 'result (MSE)', 'target', 'error'], signed_rows=[3], **kwargs)
 
+# %% ../nbs/01_measure/02_data.ipynb #52e6b438
 class _NoisyImages(TensorBase):
     "The type by which fastai finds our way to plot the top losses"
 

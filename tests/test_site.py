@@ -95,10 +95,25 @@ def test_assertions_of_settings():
         last = ast.parse(source(c)).body[-1]
         assert not isinstance(last, ast.Expr), f'{page}: show first, then assert:\n{source(c)}'
 
-ANY_GROUND = '01_measure', '02_clean', '06_ledger/04_plot'       # parts and pages that are drawn so
+COURSE = [p for p in LESSONS if re.match(r'0[1-5]_', p.parent.name)]
 
-@pytest.mark.parametrize('page', [p for p in LESSONS if name(p).removeprefix('nbs/').startswith(ANY_GROUND)],
-                         ids=name)
+@pytest.mark.parametrize('page', COURSE, ids=name)
+def test_result_first(page):
+    """A figure, a table or what a command prints comes before the explanation: between the badge and it
+    there are few words, and no code that is not folded"""
+    words = 0
+    for c in cells(page)[2:]:
+        text, outputs = source(c), [k for o in c.get('outputs', []) for k in o.get('data', {})]
+        if c['cell_type'] == 'markdown':
+            if re.search(r'!\[|<iframe|^```(bash|\{=html\})', text, flags=re.M): break
+            words += len(text)
+        elif {'image/png', 'image/jpeg', 'text/html', 'text/markdown'} & {*outputs}: break
+        elif not {'hide', 'default_exp', 'echo', 'code-fold'} & flags(c):
+            statements = ast.parse(re.sub('^[!%].*', '', text, flags=re.M)).body
+            assert all(isinstance(o, (ast.Import, ast.ImportFrom)) for o in statements), text
+    assert words <= 600, f'{words} letters before the first result'
+
+@every_lesson
 def test_figures_on_any_ground(page):
     "Figures are transparent around what they show, and have a caption"
     for c in cells(page, 'code'):
@@ -126,6 +141,14 @@ def test_fold():
     assert not folded(*figure[:4])
     assert not folded(*figure[1:])
     assert not folded('#| echo: false\n', *figure)
+
+def test_numbered_figures():
+    figure = dict(cell_type='code', source=['#| fig-cap: "a"\n', 'plot()'])
+    words = dict(cell_type='markdown', source=['text'])
+    nb = dict(cells=[dict(figure), words, dict(figure)])
+    assert website.numbered_figures(nb) == 2
+    captions = [c['source'][0] for c in nb['cells']]
+    assert captions == ['#| fig-cap: "Figure 1. a"\n', 'text', '#| fig-cap: "Figure 2. a"\n']
 
 def test_widths():
     table = '| a | longer |\n| --- | ---: |\n| `long name` | 1 |\n'

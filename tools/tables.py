@@ -1,5 +1,6 @@
 "Run again every page that shows records of the ledger or packaged networks, and store its outputs"
 import argparse, json, os, re, sys
+from copy import deepcopy
 from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
@@ -31,7 +32,7 @@ def run(page):
     nb = nbformat.read(page, as_version=4)
     runs = [c for c in nb.cells if c.cell_type == 'markdown' or not LEFT_OUT.search(c.source)]
     style = nbformat.v4.new_code_cell(STYLE)
-    part = nbformat.v4.new_notebook(cells=[style, *runs], metadata=nb.metadata)
+    part = nbformat.v4.new_notebook(cells=[style, *runs], metadata=deepcopy(nb.metadata))
     os.environ |= ENVIRONMENT
     NotebookClient(part, timeout=1800, resources=dict(metadata=dict(path=str(page.parent)))).execute()
     for cell in runs:

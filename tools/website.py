@@ -12,6 +12,7 @@ from signatures import in_the_sources_words
 root = Path(__file__).resolve().parent.parent
 SHOWN_CODE = '#| code-fold: show\n#| code-summary: "Exported source"\n'      # nbdev's, for `#| exports`
 PAGES_HEADING = '## The pages'
+CAPTION = r'^#\|\s*fig-cap:\s*"'
 FOLDED = ['#| code-fold: true\n', '#| code-summary: "How this figure is made"\n']
 
 def address():
@@ -29,6 +30,16 @@ def fold(nb):
                                                     for o in flags)
         if c['cell_type'] == 'code' and is_figure and len(lines)-len(flags) > 4: c['source'] = FOLDED + lines
     return nb
+
+def numbered_figures(nb):
+    "Captions begin with the figure's number on its page"
+    n = 0
+    for c in nb['cells']:
+        text = ''.join(c['source'])
+        if c['cell_type'] != 'code' or not re.search(CAPTION, text, flags=re.M): continue
+        n += 1
+        c['source'] = re.sub(CAPTION, rf'\g<0>Figure {n}. ', text, flags=re.M).splitlines(True)
+    return n
 
 def widths(text):
     "Markdown tables whose dashes say how wide each column is: Pandoc goes by them as soon as a line is long"
@@ -133,6 +144,7 @@ def process(folder=root):
     pages = {p: json.loads(p.read_text(encoding='utf8')) for p in (folder/'_proc').rglob('*.ipynb')}
     for p, nb in pages.items():
         fold(nb)
+        numbered_figures(nb)
         module, _ = export.docstring(folder/'nbs'/p.relative_to(folder/'_proc')) or (None, None)
         nb['metadata'].pop('widgets', None)
         names = taught(nb)

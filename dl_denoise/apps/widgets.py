@@ -165,7 +165,7 @@ def draw_n2n(
     targets = noise(y.expand(copies, -1, -1, -1), generator=gen)
     means = targets.cumsum(0)/torch.arange(1, copies+1).view(-1, 1, 1, 1)
     fig, axs = plt.subplots(1, 5, figsize=(10, 2.5), layout='constrained', width_ratios=(1, 1, 1, 1.15, 1.5))
-    for ax, (o, title) in zip(axs, ((targets[0], 'one target'), (means[-1], f'mean of {copies}'),
+    for ax, (o, title) in zip(axs, ((targets[0], 'one target'), (means[-1], f'mean of {copies:,}'),
                                     (y[0], 'clean'))):
         _picture(ax, o.mean(0), title)
     _difference(axs[3], means[-1]-y[0], 'mean - clean', .5)
