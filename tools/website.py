@@ -1,6 +1,7 @@
 """The site: processed by nbdev, rendered by Quarto, and checked.
 Any warning and any link that leads nowhere is an error"""
 import argparse, json, re, shutil, subprocess, sys, tarfile, tempfile
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urljoin, urlsplit
@@ -239,9 +240,9 @@ class Links(HTMLParser):
 
 def broken(folder):
     "One line for each link of the built site that leads nowhere in it"
-    folder, found = Path(folder).resolve(), {}
-    page = lambda p: found.setdefault(p, Links(p.read_text(encoding='utf8')))
-    wrong = []
+    folder, wrong = Path(folder).resolve(), []
+    @cache
+    def page(p): return Links(p.read_text(encoding='utf8'))
     for p in sorted(folder.rglob('*.html')):
         here = address() + p.relative_to(folder).as_posix()
         for target in page(p).targets:
