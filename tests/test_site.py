@@ -34,7 +34,7 @@ def test_configuration():
     config = yaml.safe_load((root/'_quarto.yml').read_text(encoding='utf8'))
     site, html = config['website'], config['format']['html']
     local = [site['favicon'], site['image'], site['navbar']['logo'], config['bibliography'],
-             *config['filters'], html['include-after-body'],
+             *config['filters'], html['include-before-body'], html['include-after-body'],
              *[o for theme in html['theme'].values() for o in theme if o.endswith('.scss')],
              *[o['href'].split('#')[0] for side in ('left', 'right') for o in site['navbar'][side]]]
     assert not [o for o in local if not (root/'nbs'/o.lstrip('/')).exists() and not o.startswith('live/')]
