@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageOps
 from front import tint
 
-SIZE = 480, 300
+SIZE = 360, 225
 
 def main_figure(nb):
     "The first picture that a page shows, as a Pillow image; None if it shows none"
@@ -41,7 +41,7 @@ def card(page, target, folder):
     figure = main_figure(nb)
     picture = thumbnail(figure) if figure else noise(target)
     name = target.removesuffix('.html').replace('/', '-') + '.webp'
-    picture.save(folder/name, quality=80)
+    picture.save(folder/name, quality=65, method=6)
     title, told = (html.escape(o) for o in titles(nb))
     return (f'<a class="card" href="{target}"><img src="images/gallery/{name}" alt="" loading="lazy" '
             f'width="{SIZE[0]}" height="{SIZE[1]}"><strong>{title}</strong><span>{told}</span></a>')
