@@ -150,6 +150,21 @@ def test_numbered_figures():
     captions = [c['source'][0] for c in nb['cells']]
     assert captions == ['#| fig-cap: "Figure 1. a"\n', 'text', '#| fig-cap: "Figure 2. a"\n']
 
+def test_light_figures(tmp_path):
+    "WebP on the pages, the first at once; what others show of the site stays PNG"
+    for name in ('images/hero', 'a_files/figure-html/1', 'a_files/figure-html/2'):
+        (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new('RGB', (4, 3)).save(tmp_path/f'{name}.png')
+    card = '<meta property="og:image" content="https://a.b/images/hero.png">'
+    def figure(name): return f'<a href="a_files/figure-html/{name}"><img src="a_files/figure-html/{name}"></a>'
+    page = tmp_path/'a.html'
+    page.write_text(card + '<img src="images/hero.png">' + figure('1.png') + figure('2.png'))
+    website.light_figures(tmp_path)
+    def lazy(name): return figure(name).replace('<img ', '<img loading="lazy" ')
+    assert page.read_text() == card + '<img src="images/hero.webp">' + lazy('1.webp') + lazy('2.webp')
+    assert (tmp_path/'images'/'hero.png').exists() and (tmp_path/'images'/'hero.webp').exists()
+    assert [o.suffix for o in (tmp_path/'a_files'/'figure-html').iterdir()] == ['.webp']*2
+
 def test_widths():
     table = '| a | longer |\n| --- | ---: |\n| `long name` | 1 |\n'
     wider = '| a | longer |\n| --------- | ------: |\n| `long name` | 1 |\n'

@@ -324,17 +324,18 @@ def own_math(folder):
 
 def light_figures(folder):
     "Figures as WebP without loss; those after a page's first are loaded when they are scrolled to"
-    figure = re.compile(r'(<img\b[^>]*?)(src="[^"]+_files/figure-html/[^"]+)\.png"')
-    for p in folder.rglob('*_files/figure-html/*.png'):
-        with Image.open(p) as im: im.save(p.with_suffix('.webp'), lossless=True, method=6)
-        p.unlink()
+    figure = re.compile(r'(<img\b[^>]*?)(src="[^"]*(?:_files/figure-html|images)/[^"]+)\.png"')
+    for p in [*folder.rglob('*_files/figure-html/*.png'), *folder.glob('images/*.png')]:
+        with Image.open(p) as im: im.save(p.with_suffix('.webp'), lossless=True, method=4)
+        if p.parent.name == 'figure-html': p.unlink()       # the others are the site's card elsewhere
     for p in folder.rglob('*.html'):
         text = p.read_text(encoding='utf8')
         first = figure.search(text)
         if not first: continue
         end = first.end()
         lazy = figure.sub(r'\1loading="lazy" \2.png"', text[end:])
-        text = re.sub(r'(_files/figure-html/[^"]+)\.png"', r'\1.webp"', text[:end] + lazy)
+        text = figure.sub(r'\1\2.webp"', text[:end] + lazy)
+        text = re.sub(r'(_files/figure-html/[^"]+)\.png"', r'\1.webp"', text)
         p.write_text(text, encoding='utf8')
 
 # ---- all of it
