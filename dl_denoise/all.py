@@ -19,6 +19,7 @@ from .models.cnn import *
 from .models.cae import *
 from .models.dncnn import *
 from .models.win5rb import *
+from .models.unet import *
 from .learner import *
 from .noisy.noise2noise import *
 from .noisy.clipping import *
