@@ -15,13 +15,13 @@ from ..core import UsageError, number
 from ..models.blocks import conv
 from .slope import pull
 
-# %% ../../nbs/05_restoring/02_sampling.ipynb #904d8e22
+# %% ../../nbs/05_restoring/02_sampling.ipynb #97a232ac
 @dataclass
 class Sampler:
     """The sampler of [Kadkhodaie and Simoncelli (2020)](https://arxiv.org/abs/2007.13640): from
     noise to an image, coarse things first"""
     first_step:float=.05    # $h_0$: the part of the way that the first step goes
-    beta:float=.3           # 0: as much fresh noise as was taken; 1: none
+    beta:float=.1           # 0: as much fresh noise as was taken; 1: none
     start:float=1.          # Standard deviation of the first noise
     grey:float=.13          # Its mean: that of digits
     end:float=.02           # An image is done when this much noise is left in it
