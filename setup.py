@@ -48,7 +48,7 @@ if __name__ == '__main__':
                      'Topic :: Education', 'Topic :: Scientific/Engineering :: Artificial Intelligence',
                      'Topic :: Scientific/Engineering :: Image Processing'],
         packages=setuptools.find_packages(include=['dl_denoise', 'dl_denoise.*']),
-        package_data={'dl_denoise': ['weights/*', 'results/*', 'apps/web/*']},
+        package_data={'dl_denoise': ['weights/*', 'results/*', 'apps/web/*', 'restoring/*.safetensors']},
         install_requires=cfg['requirements'].split(),
         extras_require={**extras, 'dev': sum(extras.values(), cfg['dev_requirements'].split())},
         entry_points={'console_scripts': cfg['console_scripts'].split('\n'),

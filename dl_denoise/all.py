@@ -19,6 +19,7 @@ from .models.cnn import *
 from .models.cae import *
 from .models.dncnn import *
 from .models.win5rb import *
+from .models.unet import *
 from .learner import *
 from .noisy.noise2noise import *
 from .noisy.clipping import *
@@ -34,10 +35,15 @@ from .pictures.cleaning import *
 from .pictures.folders import *
 from .pictures.captures import *
 from .pictures.medical import *
+from .restoring.slope import *
+from .restoring.sampling import *
+from .restoring.missing import *
+from .restoring.plug_and_play import *
 from .experiments.demo1 import *
 from .experiments.photographs import *
 from .experiments.demo2 import *
 from .experiments.reproduce import *
+from .experiments.restored import *
 
 # %% ../nbs/06_ledger/05_all.ipynb #929a9ff5
 __all__ = [o for o in dir() if not o.startswith('_')]

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 import pandas as pd
-from .core import TITLES, DenoiseError, atomic
+from .core import NETWORKS, DenoiseError, atomic
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #d6c36563
 RESULTS = Path(str(files('dl_denoise')))/'results'
@@ -136,7 +136,7 @@ def load_records(
     return [r for f in files for r in read_lines(f).values()]
 
 # %% ../nbs/06_ledger/01_ledger.ipynb #ed5d9609
-_NAMES = {**TITLES, 'noisy': 'noisy image', 'mean': 'moving average', 'gaussian': 'Gaussian blur',
+_NAMES = {**NETWORKS, 'noisy': 'noisy image', 'mean': 'moving average', 'gaussian': 'Gaussian blur',
           'nlm': 'non-local means', 'tv': 'total variation', 'supervised': 'clean targets',
           'n2n-clipped': 'noisy targets', 'n2n-unbiased': 'noisy targets, unbiased output',
           'n2n-unclipped': 'noisy targets, not clipped', 'n2n-censored': 'noisy targets, censored loss'}

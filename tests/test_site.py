@@ -7,7 +7,7 @@ from test_frame import LESSONS, PAGES, cells, every_lesson, every_page, flags, n
 import badges, check, reference, website
 
 PARTS = ['Noise and how to measure it', 'Learning from clean images', 'Learning from noisy images only',
-         'Your own pictures', 'Playing with it', 'The ledger', 'To look up']
+         'Your own pictures', 'From denoising to restoring', 'Playing with it', 'The ledger', 'To look up']
 REST = '## The rest of the module'      # after the exercises: what a page exports and does not teach
 
 @pytest.fixture(scope='session')
@@ -22,7 +22,8 @@ def test_sidebar():
     assert config.resolve() == root/'_quarto.yml' and not Path(config.readlink()).is_absolute()
     assert [s for s,_ in website.sidebar()] == PARTS
     listed = sum((pages for _,pages in website.sidebar()), [])
-    assert listed == sorted(listed), 'the order of the folders is the order of the site'
+    assert listed == sorted(listed, key=lambda p: (p[:2], p.startswith('05_play'), p)), \
+        'the order of the folders is the order of the site; of the two fifth ones, restoring comes first'
     assert len(listed) == len({*listed}), 'listed twice'
     assert {*listed} == {p.relative_to(root/'nbs').as_posix() for p in LESSONS}
 
@@ -274,6 +275,11 @@ TAUGHT = {
     '01_measure/03_metrics': ['mse', 'psnr', 'ssim'],
     '02_clean/01_learner': ['DenoiseLearner', 'denoise_learner'],
     '02_clean/03_cnn': ['CNN', 'cnn'], '02_clean/04_cae': ['CAE', 'cae'],
+    '02_clean/08_unet': ['ResidualBlock', 'UNet', 'unet'],
+    '05_restoring/01_slope': ['pull', 'slope', 'Mixture'],
+    '05_restoring/02_sampling': ['Sampler', 'noise_left', 'walk'],
+    '05_restoring/03_missing': ['Mask', 'Smaller', 'Blur', 'samples', 'coverage'],
+    '05_restoring/04_plug_and_play': ['plug_and_play', 'restore'],
     '02_clean/05_dncnn': ['DnCNN', 'dncnn'], '02_clean/06_win5rb': ['Win5RB', 'win5rb'],
     '03_noisy/01_noise2noise': ['CopiesDL'], '03_noisy/03_clipping': ['clip_bias', 'predict_n2n',
                                                                                 'CensoredLoss'],

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMMANDS', 'SHARED', 'command', 'checked', 'listed', 'demo1', 'demo2', 'reproduce', 'models', 'known_denoiser',
-           'evaluate', 'denoise', 'train', 'serve', 'export', 'main']
+           'evaluate', 'denoise', 'inpaint', 'deblur', 'train', 'serve', 'export', 'main']
 
 # %% ../../nbs/05_play/01_cli.ipynb #f16396bc
 import difflib, inspect, sys, warnings
@@ -255,6 +255,74 @@ def _check_denoise(out, model, sigma, strength, poisson, white, report, quality,
     if report and out == '-':
         raise UsageError("--report writes a file beside the result; with standard output there is none. "
                          "Give a file: -o OUT")
+
+# %% ../../nbs/05_play/01_cli.ipynb #inpaint1
+def _one_result(picture, out, overwrite, model, quality, max_megapixels, name):
+    "Check what a command on one picture was given; its source and its result"
+    number(max_megapixels, '--max-megapixels', .001)
+    if whole(quality, '--quality') and quality > 100:
+        raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
+    if out is None:
+        raise UsageError(f"where should the result go? Give a file: -o OUT; see dl_denoise {name} --help")
+    if not Path(picture).is_file(): raise UsageError(f"there is no file {picture}; check the name")
+    if model: known_denoiser(model)
+    from dl_denoise.pictures.folders import plan
+    (source, file), = plan(picture, out)
+    if file != '-' and file.exists() and not overwrite:
+        raise UsageError(f"{file} is there already; --overwrite replaces it")
+    if file == '-': raise UsageError(f"{name} writes a file; give one: -o OUT")
+    return source, file
+
+@command
+def inpaint(
+    picture:str,              # the picture
+    mask:str=None,            # a picture that is bright where pixels are lost, or their colour, as #ff0000
+    out:str=None,             # file for the result, or a folder
+    model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey)
+    steps:int=8,              # turns of plug and play
+    quality:int=None,         # 1 to 100, for JPEG (95) and WebP (lossless)
+    max_megapixels:float=250, # refuse larger pictures
+    overwrite:bool=False,     # replace a result that is there
+    debug:bool=False
+):
+    """Fill scratches, text and other holes in a picture; all else stays as it is. Example:
+    dl_denoise inpaint old.png --mask scratches.png -o new.png"""
+    if mask is None:
+        raise UsageError("which pixels are lost? Give a picture or a colour: --mask MASK; "
+                         "see dl_denoise inpaint --help")
+    if not mask.startswith('#') and not Path(mask).is_file():
+        raise UsageError(f"there is no file {mask}; give the mask's file, or a colour such as '#ff0000'")
+    whole(steps, '--steps')
+    source, file = _one_result(picture, out, overwrite, model, quality, max_megapixels, 'inpaint')
+    from dl_denoise.restoring.plug_and_play import inpaint_picture, marked, restore_file
+    def work(pic, dn): return inpaint_picture(pic, marked(pic, mask, max_megapixels), dn, steps=steps)
+    print(restore_file(source, file, work, model, quality, max_megapixels))
+
+# %% ../../nbs/05_play/01_cli.ipynb #deblur01
+@command
+def deblur(
+    picture:str,              # the picture
+    sigma_blur:float=None,    # standard deviation of the blur, in pixels
+    out:str=None,             # file for the result, or a folder
+    sigma:float=None,         # standard deviation of the noise, of 255 (estimated)
+    model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey)
+    steps:int=8,              # turns of plug and play
+    quality:int=None,         # 1 to 100, for JPEG (95) and WebP (lossless)
+    max_megapixels:float=250, # refuse larger pictures
+    overwrite:bool=False,     # replace a result that is there
+    debug:bool=False
+):
+    """Undo a Gaussian blur of known width. Example:
+    dl_denoise deblur soft.png --sigma-blur 1.5 -o sharp.png"""
+    if sigma_blur is None:
+        raise UsageError("how wide is the blur? Give its standard deviation in pixels: --sigma-blur 1.5")
+    number(sigma_blur, '--sigma-blur', .1, 50)
+    if sigma is not None: number(sigma, 'sigma', .01, 1000)
+    whole(steps, '--steps')
+    source, file = _one_result(picture, out, overwrite, model, quality, max_megapixels, 'deblur')
+    from dl_denoise.restoring.plug_and_play import deblur_picture, restore_file
+    def work(pic, dn): return deblur_picture(pic, sigma_blur, dn, sigma=sigma, steps=steps)
+    print(restore_file(source, file, work, model, quality, max_megapixels))
 
 # %% ../../nbs/05_play/01_cli.ipynb #traincd1
 @command

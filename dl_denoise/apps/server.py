@@ -14,7 +14,7 @@ from http import HTTPStatus
 from importlib.resources import files
 from pathlib import Path
 from fastcore.basics import patch
-from ..core import MODELS, TITLES, DenoiseError, UsageError, cards, pick, training_of
+from ..core import NETWORKS, DenoiseError, UsageError, cards, pick, training_of
 
 # %% ../../nbs/05_play/02_server.ipynb #68cba0cd
 WEB = Path(str(files('dl_denoise')))/'apps'/'web'        # the page's files
@@ -23,7 +23,7 @@ def _title(name, card):
     "What the page calls a denoiser"
     record = card['record']
     if record['experiment'] == 'bsd': return name
-    title = TITLES[card['architecture']]
+    title = NETWORKS[card['architecture']]
     if record['target'] == 'clean': return title
     way = name.split('-', 1)[1].rsplit('-', 1)[0]           # cnn-n2n-clipped-mnist: n2n-clipped
     return f'{title} ({way})'
@@ -41,7 +41,7 @@ def denoiser_list() -> list:    # Dicts of name, title, size (parameters), info,
     grey = {n: c for n, c in cards().items() if c['channels'] == 1}
     def place(name):
         card = grey[name]
-        return card['record']['experiment'] != 'demo1', MODELS.index(card['architecture'])
+        return card['record']['experiment'] != 'demo1', [*NETWORKS].index(card['architecture'])
     median = dict(name='median', title='Median 3×3', size=0,
                   info='A classical filter: the middle one of nine neighbours', on=True)
     return [*(_entry(n, grey[n]) for n in sorted(grey, key=place)), median]

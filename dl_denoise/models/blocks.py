@@ -12,7 +12,7 @@ from itertools import groupby
 import matplotlib.pyplot as plt, pandas as pd, torch
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch import nn, Tensor
-from ..core import MODELS, DenoiseError, pick
+from ..core import NETWORKS, DenoiseError, pick
 from ..plot import BLUE, GREEN, INK, ORANGE
 
 # %% ../../nbs/02_clean/02_blocks.ipynb #aa699650
@@ -61,11 +61,11 @@ def n_params(
 
 # %% ../../nbs/02_clean/02_blocks.ipynb #954ee95f
 def create_model(
-    name:str,       # One of `MODELS`
+    name:str,       # One of `NETWORKS`
     **kwargs        # As the network's own function takes them: channels, width, ...
 ) -> nn.Module:
     "Build one of the course's networks by its name"
-    module = import_module(f"dl_denoise.models.{pick(name, MODELS, 'model')}")
+    module = import_module(f"dl_denoise.models.{pick(name, NETWORKS, 'model')}")
     return getattr(module, name)(**kwargs)
 
 # %% ../../nbs/02_clean/02_blocks.ipynb #557227b3

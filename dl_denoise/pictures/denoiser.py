@@ -108,12 +108,11 @@ def __call__(self:Denoiser,
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #63bc22af
 _BOUND = 2e-4      # what rounding to 16 bits may change of an output from 0 to 1, on average
 
-def _halved(model):
+def _halved(model, channels):
     "The weights rounded to 16 bits, or as they are if the network would notice"
     state = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     device, was = next(model.parameters()).device, model.training
-    channels = next(m for m in model.modules() if isinstance(m, nn.Conv2d)).in_channels
     x = torch.rand(4, channels, 48, 48, generator=torch.Generator().manual_seed(0)).to(device)
     with torch.no_grad():
         model.eval()
@@ -145,7 +144,7 @@ def save_denoiser(
     "Write NAME.safetensors, in 16 bits where that changes nothing, and its card NAME.json"
     _check_rebuilds(model, architecture, kwargs)
     path = Path(folder)/f'{name}.safetensors'
-    with atomic(path, 'wb') as f: f.write(save(_halved(model)))
+    with atomic(path, 'wb') as f: f.write(save(_halved(model, kwargs.get('channels', 1))))
     terms = DATA_TERMS.get(record.get('trained_on', record.get('data')))
     card = dict(name=name, architecture=architecture, arguments=kwargs, channels=kwargs.get('channels', 1),
                 file=path.name, hash=file_hash(path), licence='Apache-2.0', training_data=terms,

@@ -38,7 +38,9 @@ def grid_step(
     model:nn.Module             # The network
 ) -> int:               # 1 for a network without strides
     "Pixels between two points of a network's coarsest grid"
-    return math.prod(m.stride[0] for m in model.modules() if isinstance(m, nn.Conv2d))
+    strides = [m.stride[0] for m in model.modules() if isinstance(m, nn.Conv2d)]
+    squares = [m.downscale_factor for m in model.modules() if isinstance(m, nn.PixelUnshuffle)]
+    return math.prod(strides + squares)
 
 def reach(
     model:nn.Module,            # The network
