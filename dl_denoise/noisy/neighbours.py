@@ -12,7 +12,7 @@ from torch import Tensor
 from ..core import UsageError, number
 from .blind_spot import Rung
 
-# %% ../../nbs/03_noisy/08_neighbours.ipynb #e3597225
+# %% ../../nbs/03_noisy/08_neighbours.ipynb #d6a1d138
 # places in a square of 2×2:  0 1
 #                             2 3
 PAIRS = torch.tensor([(0, 1), (1, 0), (0, 2), (2, 0), (1, 3), (3, 1), (2, 3), (3, 2)])
@@ -31,8 +31,10 @@ def choose_pairs(
 ) -> Tensor:                            # Places in the squares, `[B,1,H/2,W/2,2]`
     "In each square two pixels side by side, in an order drawn by chance"
     b, _, h, w = x.shape
-    if min(h, w) < 2: raise UsageError(f"pairs need images of at least 2×2 pixels, got {h}×{w}")
-    which = torch.randint(8, (b, 1, h//2, w//2), device=x.device, generator=generator)
+    if min(h, w) < 2:
+        raise UsageError(f"pairs need images of at least 2×2 pixels, got {h}×{w}")
+    size = b, 1, h//2, w//2
+    which = torch.randint(8, size, device=x.device, generator=generator)
     return PAIRS.to(x.device)[which]
 
 def take_pairs(

@@ -49,12 +49,12 @@ class Stein(Rung):
 
     def __repr__(self): return f'Stein(sigma={self.sigma:.4g})'
 
-# %% ../../nbs/03_noisy/10_stein.ipynb #bc175252
+# %% ../../nbs/03_noisy/10_stein.ipynb #662bb9f1
 class SteinUnknown(Rung):
     """UNSURE ([Tachella et al., 2025](https://arxiv.org/abs/2409.01985)): the result must not follow
     its own pixel on average; how much that weighs, `eta`, is found in training"""
     def __init__(self,
-        eta:float=.1,       # Where the weight starts; it ends near the noise's variance
+        eta:float=.1,       # Where the weight starts; it ends a little above the noise's variance
         rate:float=.05,     # How fast it is changed
         eps:float=.01       # Size of a shake, white being 1
     ):
