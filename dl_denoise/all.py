@@ -25,6 +25,10 @@ from .noisy.noise2noise import *
 from .noisy.clipping import *
 from .noisy.losses import *
 from .noisy.frozen import *
+from .noisy.blind_spot import *
+from .noisy.neighbours import *
+from .noisy.more_noise import *
+from .noisy.stein import *
 from .pictures.tiles import *
 from .pictures.denoiser import *
 from .pictures.sigma import *
@@ -42,6 +46,7 @@ from .restoring.plug_and_play import *
 from .experiments.demo1 import *
 from .experiments.photographs import *
 from .experiments.demo2 import *
+from .experiments.ladder import *
 from .experiments.reproduce import *
 from .experiments.restored import *
 

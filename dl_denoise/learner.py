@@ -146,7 +146,7 @@ def train(
 # %% ../nbs/02_clean/01_learner.ipynb #523834dd
 def _check_model(dls, model):
     "Try one image: wrong channels and wrong shapes are found before training, not in it"
-    x, y = dls.train.new(bs=1, shuffle=False).one_batch()
+    x, *_ = dls.train.new(bs=1, shuffle=False).one_batch()
     shape, advice = list(x.shape[1:]), f"build it with channels={x.shape[1]}"
     model = model.to(x.device)
     was = model.training
@@ -156,7 +156,7 @@ def _check_model(dls, model):
         raise DenoiseError(f"the network cannot take images of shape {shape} [channels, "
                            f"height, width]: {str(e).splitlines()[0]}; {advice}") from e
     finally: model.train(was)
-    if out.shape != y.shape:
+    if out.shape != x.shape:
         raise DenoiseError(f"the network turns images of shape {shape} into {list(out.shape[1:])}; "
                            f"a denoiser keeps the shape: {advice}")
 

@@ -213,6 +213,7 @@ def middles(source, size, n=None):
         return o[None, :, top:top+size, left:left+size].float()/255
     return [middle(o) for o in pictures(source)[:n]]
 
+# %% ../../nbs/05_restoring/05_restored.ipynb #f2a74de4
 def plug_records(
     source='set12',         # Pictures to report on
     tuned_on='train400',    # Pictures to choose parameters with

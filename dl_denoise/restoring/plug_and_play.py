@@ -133,6 +133,7 @@ def inpaint_picture(
     pixels[rows, columns] = filled
     return replace(pic, pixels=pixels)
 
+# %% ../../nbs/05_restoring/04_plug_and_play.ipynb #52e6b438
 def deblur_picture(
     pic:Picture,            # The picture
     sigma_blur:float,       # Standard deviation of the blur, in pixels
