@@ -169,7 +169,7 @@ def missing_record(method, name, out, y, keep, labels, reader, data, fields):
                                       images=sizes, noise=f'Mask({name})', read=right, mse=hole,
                                       psnr=whole['psnr'], ssim=whole['ssim']))
 
-# %% ../../nbs/05_restoring/05_restored.ipynb #3c83e1dc
+# %% ../../nbs/05_restoring/05_restored.ipynb #dd15dfde
 def _mirrored(fn, x, edge=24):
     "Use a function of one grey picture with a mirrored border, which is cut off again"
     wide = np.pad(x[0, 0].numpy(), edge, mode='symmetric')
