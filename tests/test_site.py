@@ -157,7 +157,9 @@ def test_light_figures(tmp_path):
         (tmp_path/name).parent.mkdir(parents=True, exist_ok=True)
         Image.new('RGB', (4, 3)).save(tmp_path/f'{name}.png')
     card = '<meta property="og:image" content="https://a.b/images/hero.png">'
-    def figure(name): return f'<a href="a_files/figure-html/{name}"><img src="a_files/figure-html/{name}"></a>'
+    def figure(name):
+        place = f'a_files/figure-html/{name}'
+        return f'<a href="{place}"><img src="{place}"></a>'
     page = tmp_path/'a.html'
     page.write_text(card + '<img src="images/hero.png">' + figure('1.png') + figure('2.png'))
     website.light_figures(tmp_path)
