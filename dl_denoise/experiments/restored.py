@@ -132,7 +132,7 @@ def train_filler(
     dls = denoise_dls(data.subset(valid=1000), Hiding(operator), bs=64)
     return trained(dls, 'unet', epochs, 3e-3, widths=BLIND_WIDTHS, **kwargs)
 
-# %% ../../nbs/05_restoring/05_restored.ipynb #4e8459c5
+# %% ../../nbs/05_restoring/05_restored.ipynb #b07286ac
 def missing_records(
     data:Splits=None,       # By default MNIST
     images:int=200,         # So many test images
@@ -159,7 +159,13 @@ def missing_records(
             done.append(missing_record(method, name, out.clamp(0, 1), y, keep, labels, reader, data, fields))
     return done
 
-def missing_record(method, name, out, y, keep, labels, reader, data, fields):
+def missing_record(
+    method:str, name:str,   # How it was filled, and which hole
+    out, y, keep,           # Filled and clean images, and the mask
+    labels, reader,         # The true digits, and the reader
+    data:Splits,            # Where the images come from
+    fields:dict             # More of the record
+) -> dict:
     "What one way to fill one kind of hole scores"
     with torch.no_grad(): right = (reader(out).argmax(1) == labels).float().mean().item()
     hole = (out - y)[..., keep == 0].pow(2).mean().item()
@@ -169,20 +175,24 @@ def missing_record(method, name, out, y, keep, labels, reader, data, fields):
                                       images=sizes, noise=f'Mask({name})', read=right, mse=hole,
                                       psnr=whole['psnr'], ssim=whole['ssim']))
 
-# %% ../../nbs/05_restoring/05_restored.ipynb #dd15dfde
+# %% ../../nbs/05_restoring/05_restored.ipynb #927c14b9
 def _mirrored(fn, x, edge=24):
     "Use a function of one grey picture with a mirrored border, which is cut off again"
     wide = np.pad(x[0, 0].numpy(), edge, mode='symmetric')
     out = np.asarray(fn(wide))[edge:-edge, edge:-edge]
     return torch.from_numpy(np.ascontiguousarray(out)).float()[None, None]
 
-def gaussian_kernel(sigma):
+def gaussian_kernel(
+    sigma:float         # Standard deviation in pixels
+) -> np.ndarray:
     "The kernel of `Blur`, as scikit-image takes it"
     r = np.arange(-math.ceil(4*sigma), math.ceil(4*sigma) + 1)
     line = np.exp(-r**2/(2*sigma**2))
     return np.outer(line, line)/line.sum()**2
 
-def classics(task):
+def classics(
+    task:str            # One of `PHOTO_TASKS`
+) -> dict:
     "The classical methods of a task, and what may be chosen: name -> (function, values to try)"
     kernel = gaussian_kernel(1.6)
     def by_wiener(x, A, v): return _mirrored(lambda o: wiener(o, kernel, v), x)
@@ -194,8 +204,12 @@ def classics(task):
     if task == 'twice as large': return dict(bicubic=(bicubic, (None,)))
     return dict(biharmonic=(smooth, (None,)))
 
-# %% ../../nbs/05_restoring/05_restored.ipynb #eea471d8
-def photo_task(task, size, seed=0):
+# %% ../../nbs/05_restoring/05_restored.ipynb #401d563f
+def photo_task(
+    task:str,           # One of `PHOTO_TASKS`
+    size:int,           # Height and width of the pictures
+    seed:int=0          # Of what is hidden
+) -> tuple:             # An operator, and the standard deviation of the noise
     "The operator of a task, and the noise"
     if task == 'deblur': return Blur(1.6), 2/255
     if task == 'twice as large': return Smaller(2), 0.
@@ -204,16 +218,20 @@ def photo_task(task, size, seed=0):
     keep = TextNoise(.1, size=14)(torch.zeros(1, 1, size, size), torch.Generator().manual_seed(seed))
     return Mask(keep[0, 0] == 0), 0.
 
+# %% ../../nbs/05_restoring/05_restored.ipynb #576acf5a
 PHOTO_TASKS = 'deblur', 'twice as large', '80 % missing', 'text'
 
-def middles(source, size, n=None):
+def middles(
+    source,             # A folder or data set of pictures
+    size:int,           # Height and width
+    n:int=None          # So many pictures; None for all
+) -> list:
     "The middle of each picture, floats `[1,1,size,size]`"
     def middle(o):
         top, left = ((s - size)//2 for s in o.shape[-2:])
         return o[None, :, top:top+size, left:left+size].float()/255
     return [middle(o) for o in pictures(source)[:n]]
 
-# %% ../../nbs/05_restoring/05_restored.ipynb #f2a74de4
 def plug_records(
     source='set12',         # Pictures to report on
     tuned_on='train400',    # Pictures to choose parameters with
@@ -238,7 +256,12 @@ def plug_records(
                                    **scored(test, best).to_dict()))
     return done
 
-def photo_score(fn, v, y, task):
+# %% ../../nbs/05_restoring/05_restored.ipynb #579e1c4a
+def photo_score(
+    fn, v,              # A method: from what was measured, the operator, and a value that was chosen
+    y,                  # A clean picture `[1,1,H,W]`
+    task:str            # One of `PHOTO_TASKS`
+) -> dict:              # As `metrics.score`
     "What a method scores on one picture"
     A, sigma = photo_task(task, y.shape[-1])
     noise = sigma*torch.randn(A(y).shape, generator=torch.Generator().manual_seed(1))

@@ -91,7 +91,7 @@ def restore(
     if pick(method, METHODS, 'method') == 'sample': return samples(y, operator, denoiser, **kwargs)
     return plug_and_play(y, operator, denoiser, **kwargs)
 
-# %% ../../nbs/05_restoring/04_plug_and_play.ipynb #07cf4f81
+# %% ../../nbs/05_restoring/04_plug_and_play.ipynb #1b4412d6
 def _planes(pixels, low, high):
     "Pixels of a picture as a tensor `[1,C,H,W]` from 0 to 1"
     x = (torch.from_numpy(pixels.astype(np.float32)) - low)/(high - low)
@@ -110,6 +110,7 @@ def _around(lost, margin):
         return slice(max(0, places[0] - margin), places[-1] + 1 + margin)
     return side(1), side(0)
 
+# %% ../../nbs/05_restoring/04_plug_and_play.ipynb #8012055a
 def inpaint_picture(
     pic:Picture,            # The picture
     lost:np.ndarray,        # `[H,W]`, True where a pixel is to be replaced
@@ -133,7 +134,7 @@ def inpaint_picture(
     pixels[rows, columns] = filled
     return replace(pic, pixels=pixels)
 
-# %% ../../nbs/05_restoring/04_plug_and_play.ipynb #52e6b438
+# %% ../../nbs/05_restoring/04_plug_and_play.ipynb #1abdd952
 def deblur_picture(
     pic:Picture,            # The picture
     sigma_blur:float,       # Standard deviation of the blur, in pixels
