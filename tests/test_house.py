@@ -22,8 +22,8 @@ FLOORS = [
     ['all']]
 ROOMS = {       # a part of the site -> the rooms that its pages may make; '' is the top of the package
     '01_measure': {''}, '02_clean': {'', 'models', 'experiments'}, '03_noisy': {'noisy', 'experiments'},
-    '04_pictures': {'pictures', 'experiments'}, '05_play': {'apps'},
-    '05_restoring': {'restoring', 'experiments'}, '06_ledger': {'', 'experiments'}}
+    '04_pictures': {'pictures', 'experiments'}, '06_play': {'apps'},
+    '05_restoring': {'restoring', 'experiments'}, '07_ledger': {'', 'experiments'}}
 LONGEST = 110
 
 MODULES = {'.'.join(p.relative_to(root/'dl_denoise').with_suffix('').parts): p

@@ -22,8 +22,7 @@ def test_sidebar():
     assert config.resolve() == root/'_quarto.yml' and not Path(config.readlink()).is_absolute()
     assert [s for s,_ in website.sidebar()] == PARTS
     listed = sum((pages for _,pages in website.sidebar()), [])
-    assert listed == sorted(listed, key=lambda p: (p[:2], p.startswith('05_play'), p)), \
-        'the order of the folders is the order of the site; of the two fifth ones, restoring comes first'
+    assert listed == sorted(listed), 'the order of the folders is the order of the site'
     assert len(listed) == len({*listed}), 'listed twice'
     assert {*listed} == {p.relative_to(root/'nbs').as_posix() for p in LESSONS}
 
@@ -96,7 +95,7 @@ def test_assertions_of_settings():
         last = ast.parse(source(c)).body[-1]
         assert not isinstance(last, ast.Expr), f'{page}: show first, then assert:\n{source(c)}'
 
-COURSE = [p for p in LESSONS if re.match(r'0[1-5]_', p.parent.name)]
+COURSE = [p for p in LESSONS if re.match(r'0[1-6]_', p.parent.name)]
 
 @pytest.mark.parametrize('page', COURSE, ids=name)
 def test_result_first(page):
@@ -195,7 +194,7 @@ def test_one_header():
 def test_terms_have_addresses(processed):
     assert website.placed_terms('**Mean, of noise** is\na **b**') == \
         '[**Mean, of noise**]{#term-mean-of-noise} is\na **b**'
-    text = '\n'.join(map(source, cells(processed/'07_lookup'/'01_glossary.ipynb', 'markdown')))
+    text = '\n'.join(map(source, cells(processed/'08_lookup'/'01_glossary.ipynb', 'markdown')))
     terms = re.findall(r'\{#(term-\S+)\}', text)
     assert len(terms) > 50 and len(terms) == len({*terms})
 
