@@ -227,6 +227,7 @@ def test_reference(processed):
     sections = yaml.safe_load((processed/'_quarto.yml').read_text(encoding='utf8'))['website']['sidebar']
     listed = {o['href'] for o in sections['contents'][-1]['contents']}
     assert listed == {f'reference/{room}.qmd' for room in reference.rooms()}
+    assert all(reference.docstring_of(o) for o in reference.rooms()), 'a room says in its __init__ what it is'
     text = '\n'.join((processed/page).read_text(encoding='utf8') for page in listed)
     known = [n for names in nbdev_index().values() for n in names]
     assert len(known) > 200
