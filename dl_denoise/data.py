@@ -360,16 +360,18 @@ def show_batch(self:NoisyDL, b=None, max_n=8, unique=False, figsize=None, **kwar
     titles = ['noisy', f'target: {self.target}'][:len(rows)]
     return show_rows(rows, row_titles=titles, **kwargs)
 
+def _show_errors(x, y, out, scores, score, **kwargs):
+    "Noisy images, results with a score under each, targets, and the error"
+    scored = [(o, f'{s:.4f}') for o, s in zip(out, scores)]
+    plain = lambda images: [(o, None) for o in images]
+    return show_rows([plain(x), scored, plain(y), plain(out - y)], signed_rows=[3],
+                     row_titles=['noisy', f'result ({score})', 'target', 'error'], **kwargs)
+
 @patch
 def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
     "Noisy images, results with their MSE, targets, and the error"
-    x, y = b
-    out = detuplify(out)
-    x, y, error = x[:max_n], y[:max_n], (out - y)[:max_n]
-    results = [(o, f'{e.pow(2).mean():.4f}') for o, e in zip(out, error)]
-    plain = lambda images: [(o, None) for o in images]
-    return show_rows([plain(x), results, plain(y), plain(error)],
-                     row_titles=['noisy', 'result (MSE)', 'target', 'error'], signed_rows=[3], **kwargs)
+    x, y, out = (o[:max_n] for o in (*b, detuplify(out)))
+    return _show_errors(x, y, out, (out - y).pow(2).flatten(1).mean(1), 'MSE', **kwargs)
 
 # %% ../nbs/01_measure/02_data.ipynb #52e6b438
 class _NoisyImages(TensorBase):
@@ -391,9 +393,4 @@ def _pre_show_batch(self:NoisyDL, b, max_n=9):
 @dispatch
 def plot_top_losses(x:_NoisyImages, y, samples, outs, raws, losses, **kwargs):
     "The images with the largest losses, which stand above the results"
-    error = raws - y
-    titled = [(o, f'{loss:.4f}') for o, loss in zip(raws, losses)]
-    plain = lambda images: [(o, None) for o in images]
-    return show_rows([plain(x.as_subclass(Tensor)), titled, plain(y), plain(error)],
-                     row_titles=['noisy', 'result (loss)', 'target', 'error'],
-                     signed_rows=[3], **kwargs)
+    return _show_errors(x.as_subclass(Tensor), y, raws, losses, 'loss', **kwargs)

@@ -236,6 +236,10 @@ def denoise(
     if len(pairs) > 1: say(f'{n} picture{"s"*(n != 1)} cleaned; the results are in {out}')
 
 # %% ../../nbs/06_play/01_cli.ipynb #fc200a98
+def _check_quality(quality):
+    if whole(quality, '--quality') and quality > 100:
+        raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
+
 def _check_denoise(out, model, sigma, strength, poisson, white, report, quality, max_megapixels):
     "Raise `UsageError` for what makes no sense, before anything heavy is loaded"
     number(strength, 'strength', 0, 1)
@@ -246,8 +250,7 @@ def _check_denoise(out, model, sigma, strength, poisson, white, report, quality,
         raise UsageError("--sigma is the strength of even noise, and --poisson finds out by itself how "
                          "the noise "
                          "grows; give one of the two")
-    if whole(quality, '--quality') and quality > 100:
-        raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
+    _check_quality(quality)
     if out is None:
         raise UsageError("where should the results go? Give a folder or a file: -o OUT; "
                          "see dl_denoise denoise --help")
@@ -260,8 +263,7 @@ def _check_denoise(out, model, sigma, strength, poisson, white, report, quality,
 def _one_result(picture, out, overwrite, model, quality, max_megapixels, name):
     "Check what a command on one picture was given; its source and its result"
     number(max_megapixels, '--max-megapixels', .001)
-    if whole(quality, '--quality') and quality > 100:
-        raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
+    _check_quality(quality)
     if out is None:
         raise UsageError(f"where should the result go? Give a file: -o OUT; see dl_denoise {name} --help")
     if not Path(picture).is_file(): raise UsageError(f"there is no file {picture}; check the name")
