@@ -30,7 +30,10 @@ SHARED = dict(
     clip='do not clip noisy images to [0, 1]', epochs='passes over the training images',
     images='so many images only', batch='images in a batch', precision=', '.join(PRECISIONS),
     seed='seed of weights, order and noise', out='folder for figures, records and weights',
-    resume='go on with what was interrupted in the folder', debug='show tracebacks')
+    resume='go on with what was interrupted in the folder', debug='show tracebacks',
+    model='a packaged denoiser, or the file of your own (photo-colour or photo-grey)',
+    steps='turns of plug and play', quality='1 to 100, for JPEG (95) and WebP (lossless)',
+    max_megapixels='refuse larger pictures')
 
 def checked(
     data:str=None, sigma:float=0., precision:str='auto',
@@ -205,15 +208,14 @@ def evaluate(
 def denoise(
     inputs:list,              # pictures, folders, patterns such as 'scans/*.tif', or - for standard input
     out:str=None,             # folder for the results, or the file of a single one, or - for standard output
-    model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey)
+    model:str=None,
     sigma:float=None,         # standard deviation of the noise, of 255, if it is stronger than 55 (estimated)
     strength:float=1.,        # 0 leaves the picture, 1 is the denoiser's result
     poisson:bool=False,       # noise that grows with the brightness, as where photons are few
     white:float=None,         # value of white in pictures of 16 bits or floats (found by itself)
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png
     jobs:int=1,               # pictures at the same time
-    quality:int=None,         # 1 to 100, for JPEG (95) and WebP (lossless)
-    max_megapixels:float=250, # refuse larger pictures
+    quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace results that are there
     resume:bool=False,        # keep results that are there and do the others
     debug:bool=False
@@ -280,10 +282,7 @@ def inpaint(
     picture:str,              # the picture
     mask:str=None,            # a picture that is bright where pixels are lost, or their colour, as #ff0000
     out:str=None,             # file for the result, or a folder
-    model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey)
-    steps:int=8,              # turns of plug and play
-    quality:int=None,         # 1 to 100, for JPEG (95) and WebP (lossless)
-    max_megapixels:float=250, # refuse larger pictures
+    model:str=None, steps:int=8, quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace a result that is there
     debug:bool=False
 ):
@@ -307,10 +306,7 @@ def deblur(
     sigma_blur:float=None,    # standard deviation of the blur, in pixels
     out:str=None,             # file for the result, or a folder
     sigma:float=None,         # standard deviation of the noise, of 255 (estimated)
-    model:str=None,           # a packaged denoiser, or the file of your own (photo-colour or photo-grey)
-    steps:int=8,              # turns of plug and play
-    quality:int=None,         # 1 to 100, for JPEG (95) and WebP (lossless)
-    max_megapixels:float=250, # refuse larger pictures
+    model:str=None, steps:int=8, quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace a result that is there
     debug:bool=False
 ):
