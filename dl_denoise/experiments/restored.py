@@ -8,7 +8,7 @@ __all__ = ['BLIND_WIDTHS', 'BLIND_LEVELS', 'PHOTO_TASKS', 'reproduce_blind', 'bl
            'classics', 'photo_task', 'middles', 'plug_records', 'photo_score']
 
 # %% ../../nbs/05_restoring/05_restored.ipynb #13b8c80a
-import gzip, math
+import gzip
 from pathlib import Path
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
@@ -186,8 +186,8 @@ def gaussian_kernel(
     sigma:float         # Standard deviation in pixels
 ) -> np.ndarray:
     "The kernel of `Blur`, as scikit-image takes it"
-    r = np.arange(-math.ceil(4*sigma), math.ceil(4*sigma) + 1)
-    line = np.exp(-r**2/(2*sigma**2))
+    half = Blur(sigma).half_kernel().numpy()
+    line = np.concatenate([half[:0:-1], half])
     return np.outer(line, line)/line.sum()**2
 
 def classics(

@@ -82,10 +82,15 @@ class Blur(Operator):
 
     def __repr__(self): return f'Blur({self.sigma:g})'
 
+    def half_kernel(self):
+        "The kernel along a side from its middle to its end, the middle being 1"
+        k = torch.arange(math.ceil(4*self.sigma) + 1, dtype=torch.float64)
+        return torch.exp(-k**2/(2*self.sigma**2))
+
     def gain(self, n):
         "What is left of each wave along a side of `n` pixels"
-        k = torch.arange(math.ceil(4*self.sigma) + 1, dtype=torch.float64)
-        weights = torch.exp(-k**2/(2*self.sigma**2))
+        weights = self.half_kernel()
+        k = torch.arange(len(weights)).double()
         weights[1:] *= 2        # to the left and to the right
         waves = torch.cos(torch.arange(2*n)[:, None]*math.pi/n*k)
         return (waves @ weights/weights.sum()).float()

@@ -9,6 +9,7 @@ __all__ = ['Sampler', 'noise_left', 'as_function', 'walk', 'DigitReader', 'load_
 from dataclasses import dataclass
 from pathlib import Path
 import torch
+from fastcore.basics import patch
 from safetensors.torch import load_file
 from torch import nn, Tensor
 from ..core import UsageError, number
@@ -83,7 +84,8 @@ def walk(
     return guess if known is None else known(guess)
 
 # %% ../../nbs/05_restoring/02_sampling.ipynb #f59cd467
-def __call__(self,
+@patch
+def __call__(self:Sampler,
     denoiser,           # A blind `Denoiser`, or a function of tensors
     shape:tuple,        # Of the images wanted: number, channels, height, width
     seed:int=0,         # Another seed, other images
@@ -97,7 +99,6 @@ def __call__(self,
     x = self.grey + self.start*torch.randn(shape, generator=gen)
     with torch.no_grad(): drawn = walk(self, denoiser, x, seed + 1, **kwargs)
     return drawn/drawn.amax((1, 2, 3), keepdim=True).clamp(min=1e-3)
-Sampler.__call__ = __call__
 
 # %% ../../nbs/05_restoring/02_sampling.ipynb #81126d1b
 class DigitReader(nn.Sequential):
