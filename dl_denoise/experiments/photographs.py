@@ -10,7 +10,7 @@ __all__ = ['NATURAL', 'PUBLISHED_PSNR', 'PatchDL', 'landscape', 'patch_dls', 'Na
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd, torch
-from torch import Tensor
+from torch import Tensor, nn
 from ..classical import tuned_filters
 from ..core import PHOTOS, DenoiseError, pick
 from ..data import NoisyDL, NoisyDLs, Splits, pictures
@@ -98,9 +98,11 @@ class Natural:
     sigma:tuple|float       # Noise on the scale 0 to 255; (low, high) for blind training
     size:int                # Of the patches
     bs:int                  # Patches in a batch
-    model:dict              # Arguments of `dncnn`
+    model:dict              # Arguments of the network
     test:tuple              # Data sets to report on
     lr:float=1e-3           # Highest learning rate
+    architecture:str='dncnn'    # One of `NETWORKS`
+    loss:object=None        # By default the mean squared error
 
     @property
     def blind(self): return isinstance(self.sigma, tuple)
@@ -116,11 +118,15 @@ class Natural:
     @property
     def levels(self): return _LEVELS if self.blind else (self.sigma,)
 
-_GREY, _IRCNN = ('bsd68', 'set12'), dict(dilations=(1,2,3,4,3,2,1), identity=True)
+_GREY, _COLOUR = ('bsd68', 'set12'), ('cbsd68',)
+
+def _photo(channels, test):
+    "The training of a packaged U-Net"
+    return Natural('cbsd432', (0, 75), 128, 128, dict(channels=channels), test, 2e-3, 'unet', nn.L1Loss())
+
 NATURAL = {**{f'dncnn-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in (15, 25, 50)},
            'dncnn-blind': Natural('train400', (0, 55), 50, 128, dict(depth=20), _GREY),
-           'photo-grey': Natural('train400', (0, 55), 40, 8, _IRCNN, _GREY, 6e-3),
-           'photo-colour': Natural('cbsd432', (0, 55), 40, 8, dict(**_IRCNN, channels=3), ('cbsd68',), 6e-3)}
+           'photo-grey': _photo(1, _GREY), 'photo-colour': _photo(3, _COLOUR)}
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #8e6629cf
 def train_natural(
@@ -138,8 +144,8 @@ def train_natural(
     imgs = landscape(pictures(protocol.source, protocol.channels))
     dls = patch_dls(imgs, protocol.noise, size=protocol.size, n=patches, bs=bs or protocol.bs)
     checkpoint = Path(out)/'checkpoints'/f'{variant}.pth'
-    dn, told = trained(dls, 'dncnn', epochs, lr or protocol.lr, checkpoint=checkpoint,
-                       **protocol.model, **kwargs)
+    dn, told = trained(dls, protocol.architecture, epochs, lr or protocol.lr, loss_func=protocol.loss,
+                       checkpoint=checkpoint, **protocol.model, **kwargs)
     return dn, told | dict(trained_on=protocol.source, trained_with=repr(protocol.noise),
                            patch=protocol.size, pictures=len(dls.train.images), patches=patches)
 
