@@ -10,7 +10,9 @@ __all__ = ['NATURAL', 'PUBLISHED_PSNR', 'PatchDL', 'landscape', 'patch_dls', 'Na
 from dataclasses import dataclass
 from pathlib import Path
 import pandas as pd, torch
+from fastai.callback.training import GradientClip
 from torch import Tensor, nn
+from ..camera import CameraNoise, Mixed
 from ..classical import tuned_filters
 from ..core import PHOTOS, DenoiseError, pick
 from ..data import NoisyDL, NoisyDLs, Splits, pictures
@@ -103,6 +105,8 @@ class Natural:
     lr:float=1e-3           # Highest learning rate
     architecture:str='dncnn'    # One of `NETWORKS`
     loss:object=None        # By default the mean squared error
+    clip:float=None         # Longest gradient, if any is too long
+    camera:bool=False       # Seven patches in ten under a camera's noise?
 
     @property
     def blind(self): return isinstance(self.sigma, tuple)
@@ -112,21 +116,24 @@ class Natural:
 
     @property
     def noise(self):
-        if self.blind: return GaussianNoise(tuple(s/255 for s in self.sigma))
-        return GaussianNoise(self.sigma/255)
+        if not self.blind: return GaussianNoise(self.sigma/255)
+        fine = GaussianNoise(tuple(s/255 for s in self.sigma))
+        return Mixed(CameraNoise(), fine, .7) if self.camera else fine
 
     @property
     def levels(self): return _LEVELS if self.blind else (self.sigma,)
 
 _GREY, _COLOUR = ('bsd68', 'set12'), ('cbsd68',)
 
-def _photo(channels, test):
+def _photo(channels, test, sigma=(0, 75), camera=False):
     "The training of a packaged U-Net"
-    return Natural('cbsd432', (0, 75), 128, 128, dict(channels=channels), test, 2e-3, 'unet', nn.L1Loss())
+    return Natural('cbsd432', sigma, 128, 128, dict(channels=channels), test, 1e-3, 'unet',
+                   nn.L1Loss(), clip=.2, camera=camera)
 
 NATURAL = {**{f'dncnn-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in (15, 25, 50)},
            'dncnn-blind': Natural('train400', (0, 55), 50, 128, dict(depth=20), _GREY),
-           'photo-grey': _photo(1, _GREY), 'photo-colour': _photo(3, _COLOUR)}
+           'photo-grey': _photo(1, _GREY), 'photo-colour': _photo(3, _COLOUR),
+           'photo-real': _photo(3, _COLOUR, (0, 50), camera=True)}
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #8e6629cf
 def train_natural(
@@ -144,8 +151,9 @@ def train_natural(
     imgs = landscape(pictures(protocol.source, protocol.channels))
     dls = patch_dls(imgs, protocol.noise, size=protocol.size, n=patches, bs=bs or protocol.bs)
     checkpoint = Path(out)/'checkpoints'/f'{variant}.pth'
+    cbs = GradientClip(protocol.clip) if protocol.clip else None
     dn, told = trained(dls, protocol.architecture, epochs, lr or protocol.lr, loss_func=protocol.loss,
-                       checkpoint=checkpoint, **protocol.model, **kwargs)
+                       cbs=cbs, checkpoint=checkpoint, **protocol.model, **kwargs)
     return dn, told | dict(trained_on=protocol.source, trained_with=repr(protocol.noise),
                            patch=protocol.size, pictures=len(dls.train.images), patches=patches)
 
