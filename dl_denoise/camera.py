@@ -98,14 +98,15 @@ def blur(
     radius:Tensor       # Standard deviation in pixels, `[B,C]`
 ) -> Tensor:
     "A Gaussian blur, another one for each channel of each picture"
-    B, C, H, W = x.shape
+    H, W = x.shape[-2:]
     reach = min(6, H-1, W-1)
     steps = torch.arange(-reach, reach+1, device=x.device)
-    k = torch.exp(-steps**2/(2*radius.clamp(min=.1).view(-1, 1)**2))
-    k = k/k.sum(1, keepdim=True)
-    x = F.pad(x.reshape(1, B*C, H, W), (reach,)*4, mode='reflect')
-    x = F.conv2d(x, k[:, None, None, :], groups=B*C)
-    return F.conv2d(x, k[:, None, :, None], groups=B*C).view(B, C, H, W)
+    weights = torch.exp(-steps**2/(2*radius.clamp(min=.1)[..., None]**2))
+    weights = (weights/weights.sum(-1, keepdim=True))[..., None, None]         # `[B,C,steps,1,1]`
+    wide = F.pad(x, (reach, reach, 0, 0), mode='reflect')
+    x = sum(weights[:, :, i]*wide[..., i:i+W] for i in range(len(steps)))
+    tall = F.pad(x, (0, 0, reach, reach), mode='reflect')
+    return sum(weights[:, :, i]*tall[..., i:i+H, :] for i in range(len(steps)))
 
 # %% ../nbs/01_measure/06_camera.ipynb #f8710cf1
 def _cosines():

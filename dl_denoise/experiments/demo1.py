@@ -15,6 +15,7 @@ from itertools import chain, count
 from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, torch
 from fastai.basics import set_seed
+from fastai.optimizer import Adam
 from torch import Tensor
 from ..classical import CLASSICAL, tuned_filters
 from ..core import MODELS, atomic, cards
@@ -98,7 +99,7 @@ def trained(
     checkpoint=None,            # A file to write after each epoch
     resume:bool=False,          # Go on from that file if it is there?
     start:str=None,             # A packaged denoiser to start from
-    loss_func=None, cbs=None,   # As for `denoise_learner`
+    loss_func=None, cbs=None, opt_func=Adam,    # As for `denoise_learner`
     **arguments                 # More for `create_model`
 ) -> tuple:                     # A `Denoiser`, and what its records say of the training
     "Train one network: the recipe of all experiments"
@@ -106,7 +107,7 @@ def trained(
     channels = dls.valid.images.shape[1]
     if channels > 1: arguments['channels'] = channels
     model = load_denoiser(start).model if start else create_model(name, **arguments)
-    learn = denoise_learner(dls, model, loss_func, precision=precision, cbs=cbs)
+    learn = denoise_learner(dls, model, loss_func, precision=precision, cbs=cbs, opt_func=opt_func)
     train(learn, epochs, lr or LEARNING_RATES[name], schedule, checkpoint, resume, seed)
     card = dict(architecture=name, channels=channels, arguments=arguments)
     dn = Denoiser(learn.model.float(), card, dls.device)

@@ -8,9 +8,11 @@ __all__ = ['NATURAL', 'PUBLISHED_PSNR', 'PatchDL', 'landscape', 'patch_dls', 'Na
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #84b651cd
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import pandas as pd, torch
 from fastai.callback.training import GradientClip
+from fastai.optimizer import Adam
 from torch import Tensor, nn
 from ..camera import CameraNoise, Mixed
 from ..classical import tuned_filters
@@ -144,18 +146,23 @@ def train_natural(
     *,
     bs:int=None,            # Patches in a batch; by default the training's own
     lr:float=None,          # Highest learning rate; by default the training's own
+    size:int=None,          # Of the patches; by default the training's own
+    start:str=None,         # A packaged denoiser to start from
     **kwargs                # seed, precision, resume: as for `trained`
 ) -> tuple:                 # A `Denoiser`, and what its records say of the training
     "Train one denoiser on natural images"
     protocol = NATURAL[pick(variant, NATURAL, 'training')]
     imgs = landscape(pictures(protocol.source, protocol.channels))
-    dls = patch_dls(imgs, protocol.noise, size=protocol.size, n=patches, bs=bs or protocol.bs)
+    size = size or protocol.size
+    dls = patch_dls(imgs, protocol.noise, size=size, n=patches, bs=bs or protocol.bs)
     checkpoint = Path(out)/'checkpoints'/f'{variant}.pth'
     cbs = GradientClip(protocol.clip) if protocol.clip else None
+    # fastai's eps of 1e-5 is as large as these gradients, and would slow the training down
     dn, told = trained(dls, protocol.architecture, epochs, lr or protocol.lr, loss_func=protocol.loss,
-                       cbs=cbs, checkpoint=checkpoint, **protocol.model, **kwargs)
+                       cbs=cbs, opt_func=partial(Adam, eps=1e-8), checkpoint=checkpoint, start=start,
+                       **protocol.model, **kwargs)
     return dn, told | dict(trained_on=protocol.source, trained_with=repr(protocol.noise),
-                           patch=protocol.size, pictures=len(dls.train.images), patches=patches)
+                           patch=size, pictures=len(dls.train.images), patches=patches, start=start)
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #2f6de2f8
 def score_pictures(
