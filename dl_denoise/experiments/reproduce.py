@@ -30,8 +30,8 @@ from ..pictures.denoiser import load_denoiser
 
 # %% ../../nbs/07_ledger/06_reproduce.ipynb #c9a87f06
 # images that a training of the whole size is shown, each as often as there are epochs
-_SHOWN = dict(demo1=500_000, demo2=500_000, schedule=500_000, clip=40_000, losses=12_000, leak=40_000,
-              copies=40_000, bsd=640_000)
+_SHOWN = dict(demo1=500_000, demo2=500_000, schedule=500_000, longer=1_000_000, clip=40_000, losses=12_000,
+              leak=40_000, copies=40_000, bsd=640_000)
 
 def shown(
     record:dict     # Of the ledger
@@ -189,7 +189,8 @@ def reproduce(
 @dataclass(frozen=True)
 class Run:
     "One training at the article's size"
-    experiment:str      # 'demo1', 'demo2', or 'schedule': Demo 1 with the article's constant learning rate
+    experiment:str      # 'demo1', 'demo2', 'longer': Demo 2 with twice the epochs, or 'schedule': Demo 1
+                        # with the article's constant learning rate
     model:str           # One of `MODELS`
     variant:str=None    # In Demo 2 one of `WAYS`
     seed:int=0
@@ -205,7 +206,7 @@ def all_runs() -> list:
             *[Run('demo2', 'win5rb', way) for way in ways],
             Run('demo1', 'cnn'), Run('demo1', 'cae'),
             *[Run('demo1', model, seed=seed) for seed in (1, 2) for model in MODELS],
-            *[Run('schedule', model) for model in MODELS]]
+            *[Run('schedule', model) for model in MODELS], Run('longer', 'win5rb', 'n2n-unclipped')]
 
 # %% ../../nbs/07_ledger/06_reproduce.ipynb #9b6cc721
 @dataclass
@@ -224,8 +225,12 @@ class Plan:
     ) -> list:
         "The trainings that have their record there"
         known = {record_name(r) for r in load_records(folder=folder or self.out/'results')
-                 if (r.get('epochs'), r.get('batch_size')) == (self.epochs, self.bs)}
+                 if (r.get('epochs'), r.get('batch_size')) == (self.passes(r['experiment']), self.bs)}
         return [run for run in self.runs if self.name(run) in known]
+
+    def passes(self, experiment):
+        "Epochs of a training"
+        return 2*self.epochs if experiment == 'longer' else self.epochs
 
     def name(self, run):
         "What the record of a training is called"
@@ -263,7 +268,7 @@ def minutes(self:Plan, run) -> float:
     "About how long what is left of a training takes"
     path, begun = self.checkpoint(run), 0
     if path.exists(): begun = torch.load(path, map_location='cpu', weights_only=True)['epoch']
-    return self.pace(run.model)*len(self.data.train)*(self.epochs - begun)/60
+    return self.pace(run.model)*len(self.data.train)*(self.passes(run.experiment) - begun)/60
 
 def duration(
     minutes:float
@@ -299,10 +304,10 @@ class Deadline(Callback):
 def carry_out(self:Plan, run, deadline):
     "Do one training, or what is left of it, and write its records and weights"
     c = _comparison(run.experiment, self.out, self.data, NOISE)
-    how = dict(epochs=self.epochs, seed=run.seed, precision=self.precision, cbs=deadline, resume=True,
-               folder=self.out/run.experiment)
+    how = dict(epochs=self.passes(run.experiment), seed=run.seed, precision=self.precision,
+               cbs=deadline, resume=True, folder=self.out/run.experiment)
     if run.experiment == 'schedule': how |= dict(schedule='constant', lr=1e-3)
-    if run.experiment == 'demo2': add_way(c, run.variant, run.model, bs=self.bs, **how)
+    if run.variant: add_way(c, run.variant, run.model, bs=self.bs, **how)
     else: add_network(c, denoise_dls(self.data, NOISE, bs=self.bs), run.model, **how)
     save_records(c)
 

@@ -106,7 +106,7 @@ def __call__(self:Denoiser,
     return denoise_any(x, self, number(strength, 'strength', 0, 1), progress, white)
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #63bc22af
-_BOUND = 2e-4      # what rounding to 16 bits may change of an output from 0 to 1, on average
+_BOUND = 5e-4      # what rounding to 16 bits may change of an output from 0 to 1, on average
 
 def _halved(model, channels):
     "The weights rounded to 16 bits, or as they are if the network would notice"
