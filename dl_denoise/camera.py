@@ -15,16 +15,6 @@ from torch import Tensor
 from .core import UsageError, number
 from .noise import Noise, _randn
 
-# %% ../nbs/01_measure/06_camera.ipynb #85df5301
-def _range(value, name, low, high):
-    "A number, or a pair (low, high), as a pair"
-    pair = isinstance(value, (tuple, list))
-    if pair and len(value) != 2:
-        raise UsageError(f"{name} must be a number or a pair (low, high), got {value!r}")
-    least, most = (float(number(v, name, low, high)) for v in (value if pair else (value, value)))
-    if least > most: raise UsageError(f"{name}'s range must be (low, high), got {value!r}")
-    return least, most
-
 # %% ../nbs/01_measure/06_camera.ipynb #cd3aeaac
 def to_linear(
     y:Tensor        # Pictures as a screen shows them, [0, 1]
@@ -82,7 +72,7 @@ def demosaic(
     others = _filtered(raw - together*green*seen, _SQUARE) + together*green
     return torch.cat([others[:, :1], green, others[:, 2:]], 1)
 
-# %% ../nbs/01_measure/06_camera.ipynb #566d14fb
+# %% ../nbs/01_measure/06_camera.ipynb #2600b051
 _LUMA = [[.299, .587, .114], [-.168736, -.331264, .5], [.5, -.418688, -.081312]]   # as JPEG does
 
 def to_ycc(x):
@@ -244,3 +234,13 @@ class Mixed(Noise):
     def draw(self, y, g=None):
         first = torch.rand(len(y), 1, 1, 1, device=y.device, generator=g) < self.share
         return torch.where(first, self.a(y, g), self.b(y, g))
+
+# %% ../nbs/01_measure/06_camera.ipynb #85df5301
+def _range(value, name, low, high):
+    "A number, or a pair (low, high), as a pair"
+    pair = isinstance(value, (tuple, list))
+    if pair and len(value) != 2:
+        raise UsageError(f"{name} must be a number or a pair (low, high), got {value!r}")
+    least, most = (float(number(v, name, low, high)) for v in (value if pair else (value, value)))
+    if least > most: raise UsageError(f"{name}'s range must be (low, high), got {value!r}")
+    return least, most

@@ -46,7 +46,8 @@ WAYS = ('supervised', 'n2n-clipped', 'n2n-unbiased', 'n2n-unclipped', 'n2n-censo
 EXPERIMENTS = ('demo1', 'demo2', 'clip', 'losses', 'leak', 'copies', 'bsd')
 DIGIT_SETS = ('digits', 'mnist', 'fashion-mnist', 'kmnist')
 PICTURE_SETS = ('bsd68', 'set12', 'train400', 'cbsd68', 'cbsd432')
-PHOTOS = ('dncnn-25', 'dncnn-blind', 'dncnn-15', 'dncnn-50', 'photo-grey', 'photo-colour', 'photo-real')
+PHOTOS = ('dncnn-25', 'dncnn-blind', 'dncnn-15', 'dncnn-50', 'photo-grey', 'photo-colour',
+          'unet-grey', 'unet-colour', 'photo-real')
 PRECISIONS = ('auto', 'fp32', 'bf16')
 SCHEDULES = ('one_cycle', 'constant')
 

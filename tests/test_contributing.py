@@ -126,7 +126,7 @@ def test_commands():
 def test_use(done):
     "The noise has its name, Demo 1 on the command line trains the network"
     copy, pages, out = done
-    assert pages == ['nbs/02_clean/08_dilated.ipynb', 'nbs/01_measure/06_average.ipynb']
+    assert pages == ['nbs/02_clean/09_dilated.ipynb', 'nbs/01_measure/07_average.ipynb']
     assert out.startswith('EvenNoise(width=0.3)\nEvenNoise(width=0.5)\n'), out[-2000:]
     assert re.search(r'^Dilated +0\.\d+', out, flags=re.M), out[-2000:]
     assert (copy/'demo1'/'weights'/'dilated-digits.safetensors').exists()
