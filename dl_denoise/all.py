@@ -8,6 +8,7 @@ __all__ = []
 # %% ../nbs/07_ledger/05_all.ipynb #54e2522e
 from .core import *
 from .noise import *
+from .camera import *
 from .metrics import *
 from .plot import *
 from .ranges import *
