@@ -19,7 +19,8 @@ from .noise import Noise, _randn
 def to_linear(
     y:Tensor        # Pictures as a screen shows them, [0, 1]
 ) -> Tensor:        # Linear light, [0, 1]
-    "Undo a camera's tone curve: an S, then a power of 2.2 (Brooks et al., 2019)"
+    """Undo a camera's tone curve: an S, then a power of 2.2 ([Brooks et al.,
+    2019](https://arxiv.org/abs/1811.11127))"""
     y = y.clamp(0, 1)
     flat = .5 - torch.sin(torch.asin(1 - 2*y)/3)        # solves y = 3 flat² - 2 flat³
     return flat.clamp(min=1e-8)**2.2
@@ -38,7 +39,8 @@ def sensor_noise(
     read,               # Variance in the dark: read noise
     g:torch.Generator=None
 ) -> Tensor:
-    "Photon and read noise: a normal variable of variance gain·light + read (Foi et al., 2008)"
+    """Photon and read noise: a normal variable of variance gain·light + read ([Foi et al.,
+    2008](https://doi.org/10.1109/TIP.2008.2001399))"""
     return light + (gain*light.clamp(min=0) + read).sqrt()*_randn(light, g)
 
 # %% ../nbs/01_measure/06_camera.ipynb #6f3c2445
@@ -130,6 +132,7 @@ def rounded_waves(
     waves = (waves/steps).round()*steps
     return torch.einsum('ki,bcykxl,lj->bcyixj', m, waves, m).reshape(x.shape)[..., :H, :W]
 
+# %% ../nbs/01_measure/06_camera.ipynb #cbaad4ae
 def jpeg(
     x:Tensor,           # Pictures `[B,3,H,W]`, [0, 1]
     quality:Tensor,     # 1 to 100, `[B]`

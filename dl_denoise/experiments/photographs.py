@@ -125,6 +125,7 @@ class Natural:
     @property
     def levels(self): return _LEVELS if self.blind else (self.sigma,)
 
+# %% ../../nbs/04_pictures/02_photographs.ipynb #6b418c8a
 _GREY, _COLOUR = ('bsd68', 'set12'), ('cbsd68',)
 _IRCNN = dict(dilations=(1,2,3,4,3,2,1), identity=True)
 
