@@ -214,6 +214,7 @@ def denoise(
     poisson:bool=False,       # noise that grows with the brightness, as where photons are few
     white:float=None,         # value of white in pictures of 16 bits or floats (found by itself)
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png
+    preview:bool=False,       # write only NAME-preview.png: the middle of one picture at several strengths
     jobs:int=1,               # pictures at the same time
     quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace results that are there
@@ -221,11 +222,19 @@ def denoise(
     debug:bool=False
 ):
     "Clean pictures of your own. Example: dl_denoise denoise photos --out clean"
-    _check_denoise(out, model, sigma, strength, poisson, white, report, quality, max_megapixels)
+    if preview: _check_preview(inputs, out, report)
+    _check_denoise(out or ('.' if preview else None), model, sigma, strength, poisson, white, report, quality,
+                   max_megapixels)
     whole(jobs, '--jobs')
     if overwrite and resume:
         raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
                          "of the two")
+    if preview:
+        from dl_denoise.pictures.cleaning import Cleaning, preview_file
+        from dl_denoise.pictures.denoiser import load_denoiser
+        how = Cleaning(model, sigma, poisson=poisson, white=white, max_megapixels=max_megapixels)
+        print(preview_file(inputs[0], _preview_beside(inputs[0], out), load_denoiser, how))
+        return
     from dl_denoise.pictures.folders import denoise_files, plan
     pairs, told = plan(inputs, out, report), sys.stderr if out == '-' else sys.stdout
     if report:
@@ -241,6 +250,19 @@ def denoise(
 def _check_quality(quality):
     if whole(quality, '--quality') and quality > 100:
         raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
+
+def _check_preview(inputs, out, report):
+    if len(inputs) != 1 or not Path(inputs[0]).is_file():
+        raise UsageError(f"--preview takes the file of one picture, got {' '.join(map(str, inputs))}; "
+                         "choose the strength on one, then clean all with --strength")
+    if out == '-' or report:
+        raise UsageError("--preview writes a file NAME-preview.png and no result; "
+                         "leave --report out, and give a file or folder with -o, or nothing")
+
+def _preview_beside(source, out):
+    "The result that a preview stands beside: in a folder it has the picture's name"
+    if out is None or Path(out).suffix and not Path(out).is_dir(): return out
+    return Path(out)/Path(source).name
 
 def _check_denoise(out, model, sigma, strength, poisson, white, report, quality, max_megapixels):
     "Raise `UsageError` for what makes no sense, before anything heavy is loaded"

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['trained_range', 'scale_for', 'black_and_white', 'cleaner', 'denoise_picture', 'denoiser_for', 'Cleaning', 'decided',
-           'denoise_file']
+           'denoise_file', 'preview', 'preview_file']
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #a4f13042
 import re, sys
@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 import matplotlib.pyplot as plt, numpy as np
-from PIL import Image
-from ..core import DenoiseError, UsageError, bar, number
+from PIL import Image, ImageDraw
+from ..core import DenoiseError, UsageError, atomic, bar, cards, number
 from .denoiser import denoise_any
 from .evidence import report
 from .files import (DEPTHS, MEGAPIXELS, Picture, check_holds, encode_picture, format_of,
@@ -101,12 +101,20 @@ def denoise_picture(
     if whole: y = np.where(a > high, a, y.round().clip(0, high))
     return replace(pic, pixels=y.astype(a.dtype))
 
+# for colours or not, and for coarse noise or not: what is packaged of these, first to last
+_DENOISERS = {(False, False): ['photo-grey'], (False, True): ['photo-grey'],
+              (True, False): ['photo-colour'], (True, True): ['photo-real', 'photo-colour']}
+
 def denoiser_for(
     pic:Picture,                # The picture
-    model:str=None      # A name, if you do not want the choice made
+    model:str=None,     # A name, if you do not want the choice made
+    coarse:bool=False,  # Do neighbouring pixels share the noise, as in a camera's JPEG?
+    packaged=None       # Names to choose from; by default all that are packaged
 ) -> str:               # Name of a packaged denoiser
-    "The packaged denoiser for a picture: colour for colour"
-    return model or ('photo-colour' if pic.channels == 3 else 'photo-grey')
+    "The packaged denoiser for a picture: colour for colour, and one for coarse noise if there is one"
+    if model: return model
+    packaged = cards() if packaged is None else packaged
+    return next(o for o in _DENOISERS[pic.channels == 3, coarse] if o in packaged)
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #b3bf0651
 @denoise_any.register(str)
@@ -207,6 +215,10 @@ def _verdict(pic, dn, how, found, out):
     return _save_report(_middle(pic, 512, *found['white']), clean, how.sigma, found['poisson'],
                         report_path(out))
 
+def _chosen(dn, how):
+    "Which denoiser was chosen, in words; nothing if it was asked for"
+    return '' if how.model else f", by {dn.card['name']}"
+
 def _clean(pic, dn, how, out):
     "The result, and what was found and done in words"
     found, noise = decided(pic, dn, how)
@@ -233,6 +245,7 @@ def _denoise_stack(source, out, loaded, how):
         tall, first = sample_stack(stack), stack[0]
         dn = loaded(denoiser_for(first, how.model))
         found, noise = decided(tall, dn, how)
+        noise += _chosen(dn, how)
         with write_stack(out, stack) as add:
             for pic in bar(stack, how.progress): add(denoise_picture(pic, dn, **found))
         verdict = _verdict(stack[len(stack)//2], dn, how, found, out)
@@ -252,7 +265,9 @@ def denoise_file(
     format = format_of(out) if out != '-' else pic.format if pic.format in DEPTHS else 'PNG'
     with _named(source):
         check_holds(pic, format)
-        result, noise, verdict = _clean(pic, loaded(denoiser_for(pic, how.model)), how, out)
+        dn = loaded(denoiser_for(pic, how.model))
+        result, noise, verdict = _clean(pic, dn, how, out)
+        noise += _chosen(dn, how)
         if out == '-':
             sys.__stdout__.buffer.write(encode_picture(result, format, how.quality))
             sys.__stdout__.buffer.flush()
@@ -260,3 +275,49 @@ def denoise_file(
         else: write_picture(result, out, how.quality)
     told = [o for o in (*pic.notes, verdict) if o]
     return '\n  '.join([f'{source} -> {out}: {pic}, {noise}', *told])
+
+# %% ../../nbs/04_pictures/05_cleaning.ipynb #5a3e91c7
+def preview(
+    pic:Picture,            # The picture
+    dn,                     # From `load_denoiser`
+    strengths=(0, .25, .5, .75, 1),
+    size:int=256,           # Height and width of the part in the middle, at most
+    **kwargs                # As for `denoise_picture`: sigma, white, poisson
+) -> Image.Image:           # In 8 bits, with the strength above each
+    "The middle of a picture at several strengths, side by side: to choose one by eye"
+    low, high = kwargs['white'] = black_and_white(pic, dn, kwargs.get('white'))
+    H, W = pic.pixels.shape[:2]
+    rows, columns = (slice(max(0, (o-size)//2), (o+size)//2) for o in (H, W))
+    part = replace(pic, pixels=pic.pixels[rows, columns], alpha=None)
+    h, w = part.pixels.shape[:2]
+    sheet = Image.new('RGB', (max(w, 80)*len(strengths), h + 24), 'white')
+    for i, s in enumerate(strengths):
+        a = denoise_picture(part, dn, strength=s, **kwargs).pixels
+        shown = ((a.astype(np.float32) - low)/(high - low)*255).round().clip(0, 255).astype(np.uint8)
+        left = i*max(w, 80)
+        sheet.paste(Image.fromarray(shown).convert('RGB'), (left, 24))
+        ImageDraw.Draw(sheet).text((left + 6, 6), f'strength {s:g}', fill='black')
+    return sheet
+
+def preview_file(
+    source,                     # Path of a picture or stack
+    out,                        # Path of the result that it is a preview of; None: beside the picture
+    loaded,                     # A function that gives the denoiser of a name
+    how:Cleaning=Cleaning()
+) -> Path:                      # The file written, NAME-preview.png
+    "Write a sheet of strengths, and no result"
+    path = Path(out or source)
+    path = path.with_name(f'{path.stem}-preview.png')
+    if path.exists():
+        raise UsageError(f"{path} is there already, and a preview is never written over it; "
+                         "move it away or delete it")
+    with _named(source):
+        if is_stack(source):
+            with open_stack(source, how.max_megapixels) as stack: pic = stack[len(stack)//2]
+        else: pic = read_picture(source, how.max_megapixels)
+        dn = loaded(denoiser_for(pic, how.model))
+        found, _ = decided(pic, dn, how)
+        found.pop('strength')
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path, 'wb') as f: preview(pic, dn, **found).save(f, 'PNG')
+    return path
