@@ -193,6 +193,7 @@ def camera(self:CameraNoise,
                 radius=torch.stack([narrow, wide, wide], 1), halved=between(0, 2).floor(),
                 quality=(best - (best - worst)*between(0, 1)**2).round())
 
+# %% ../nbs/01_measure/06_camera.ipynb #95a88a22
 def _planes(v): return v[..., None, None]       # `[B,C]` beside `[B,C,H,W]`
 
 def saturated(x, times):

@@ -101,6 +101,7 @@ def denoise_picture(
     if whole: y = np.where(a > high, a, y.round().clip(0, high))
     return replace(pic, pixels=y.astype(a.dtype))
 
+# %% ../../nbs/04_pictures/05_cleaning.ipynb #14754f49
 # for colours or not, and for coarse noise or not: what is packaged of these, first to last
 _DENOISERS = {(False, False): ['photo-grey'], (False, True): ['photo-grey'],
               (True, False): ['photo-colour'], (True, True): ['photo-real', 'photo-colour']}
@@ -299,6 +300,7 @@ def preview(
         ImageDraw.Draw(sheet).text((left + 6, 6), f'strength {s:g}', fill='black')
     return sheet
 
+# %% ../../nbs/04_pictures/05_cleaning.ipynb #28213454
 def preview_file(
     source,                     # Path of a picture or stack
     out,                        # Path of the result that it is a preview of; None: beside the picture
