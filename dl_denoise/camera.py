@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from .core import UsageError, number
+from .core import DenoiseError, UsageError, number
 from .noise import Noise, _randn
 
 # %% ../nbs/01_measure/06_camera.ipynb #cd3aeaac
@@ -167,6 +167,7 @@ class CameraNoise(Noise):
         self.smoothing = _range(smoothing, 'smoothing', 0, 1)
         self.light, self.spread = number(light, 'light', 0, 1), number(spread, 'spread', 0, 3)
     _fields = ('iso', 'quality', 'smoothing', 'light', 'spread')
+    affine = False      # it clips
 
 # %% ../nbs/01_measure/06_camera.ipynb #4c3db0b2
 @patch
@@ -219,10 +220,14 @@ def grain(self:CameraNoise,
 
 @patch
 def draw(self:CameraNoise, y, g=None):
+    if y.shape[1] not in (1, 3):
+        raise DenoiseError(f"a camera's pictures have 1 or 3 channels, got {y.shape[1]}; "
+                           "give it grey or red, green and blue")
     rgb = y.float().clamp(0, 1).expand(-1, 3, -1, -1)
     s = self.camera(len(y), y.device, g)
     offset = torch.randint(8, (2,), generator=g, device=g.device if g else None).tolist()
-    x = jpeg((rgb + self.grain(rgb, s, g)).clamp(0, 1), s['quality'], s['halved'], offset)
+    with torch.autocast(y.device.type, enabled=False):      # it counts in 255ths
+        x = jpeg((rgb + self.grain(rgb, s, g)).clamp(0, 1), s['quality'], s['halved'], offset)
     return (x if y.shape[1] == 3 else to_ycc(x)[:, :1]).to(y.dtype)
 
 # %% ../nbs/01_measure/06_camera.ipynb #1bad8420
@@ -234,6 +239,8 @@ class Mixed(Noise):
     ):
         self.a, self.b, self.share = a, b, number(share, 'share', 0, 1)
     _fields = ('a', 'b', 'share')
+    @property
+    def affine(self): return self.a.affine and self.b.affine
 
     def draw(self, y, g=None):
         first = torch.rand(len(y), 1, 1, 1, device=y.device, generator=g) < self.share

@@ -1,7 +1,10 @@
 "Strengths side by side, and which denoiser is chosen"
-import numpy as np, pytest
+import numpy as np, pytest, skimage.data, torch
+from PIL import Image
 from dl_denoise.apps.cli import main
-from dl_denoise.pictures.cleaning import denoiser_for, preview
+from dl_denoise.camera import CameraNoise
+from dl_denoise.noise import GaussianNoise
+from dl_denoise.pictures.cleaning import Cleaning, denoise_file, denoiser_for, preview
 from dl_denoise.pictures.denoiser import load_denoiser
 from dl_denoise.pictures.files import Picture, write_picture
 
@@ -45,3 +48,15 @@ def test_command(tmp_path, capsys):
     for wrong in ([str(tmp_path)], [str(source), str(source)], [str(source), '-o', '-']):
         assert main(['denoise', *wrong, '--preview'])
     assert '--preview' in capsys.readouterr().err
+
+def test_who_is_chosen(tmp_path):
+    "Little fine noise in colour: the network that knows cameras; more: the one for fine noise; --model rules"
+    y = torch.from_numpy(skimage.data.astronaut()[:128, 130:258].copy()).permute(2, 0, 1)[None]/255
+    for name, noise, how, told in (
+        ('camera', CameraNoise(3200, quality=92), {}, "by photo-real, which knows cameras' coarse noise"),
+        ('fine', GaussianNoise(25/255), {}, 'by photo-colour'),
+        ('asked', CameraNoise(3200), dict(model='photo-grey'), 'noise about')):
+        x = noise(y, torch.Generator().manual_seed(0)).clamp(0, 1)[0].permute(1, 2, 0)
+        Image.fromarray((x*255).round().byte().numpy()).save(tmp_path/f'{name}.png')
+        line = denoise_file(tmp_path/f'{name}.png', tmp_path/f'{name}-out.png', load_denoiser, Cleaning(**how))
+        assert told in line and ('by photo' in line) == (not how), line

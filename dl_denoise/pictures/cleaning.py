@@ -218,7 +218,20 @@ def _verdict(pic, dn, how, found, out):
 
 def _chosen(dn, how):
     "Which denoiser was chosen, in words; nothing if it was asked for"
-    return '' if how.model else f", by {dn.card['name']}"
+    name = dn.card.get('name')
+    if how.model or not name: return ''
+    why = ", which knows cameras' coarse noise" if name == 'photo-real' else ''
+    return f", by {name}{why}"
+
+_FINE = 8       # of 255: with so much fine noise a picture is not a camera's JPEG
+
+def _right_one(pic, loaded, how):
+    "The denoiser for a picture, by its colours and by how much of its noise is fine"
+    dn = loaded(denoiser_for(pic, how.model))
+    asked = how.model or how.sigma or how.poisson
+    if asked or pic.channels == 1 or pic.pixels.dtype != np.uint8 or min(pic.pixels.shape[:2]) < 8: return dn
+    fine = 255*estimate_sigma(_middle(pic, 1024, *black_and_white(pic, dn, how.white)))
+    return loaded(denoiser_for(pic, coarse=fine < _FINE))
 
 def _clean(pic, dn, how, out):
     "The result, and what was found and done in words"
@@ -266,7 +279,7 @@ def denoise_file(
     format = format_of(out) if out != '-' else pic.format if pic.format in DEPTHS else 'PNG'
     with _named(source):
         check_holds(pic, format)
-        dn = loaded(denoiser_for(pic, how.model))
+        dn = _right_one(pic, loaded, how)
         result, noise, verdict = _clean(pic, dn, how, out)
         noise += _chosen(dn, how)
         if out == '-':
@@ -317,7 +330,7 @@ def preview_file(
         if is_stack(source):
             with open_stack(source, how.max_megapixels) as stack: pic = stack[len(stack)//2]
         else: pic = read_picture(source, how.max_megapixels)
-        dn = loaded(denoiser_for(pic, how.model))
+        dn = _right_one(pic, loaded, how)
         found, _ = decided(pic, dn, how)
         found.pop('strength')
         path.parent.mkdir(parents=True, exist_ok=True)
