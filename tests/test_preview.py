@@ -50,7 +50,7 @@ def test_command(tmp_path, capsys):
     assert '--preview' in capsys.readouterr().err
 
 def test_who_is_chosen(tmp_path):
-    "Little fine noise in colour: the network that knows cameras; more: the one for fine noise; --model rules"
+    "Little fine noise in colour: the network that knows cameras; more: that for fine noise; --model rules"
     y = torch.from_numpy(skimage.data.astronaut()[:128, 130:258].copy()).permute(2, 0, 1)[None]/255
     for name, noise, how, told in (
         ('camera', CameraNoise(3200, quality=92), {}, "by photo-real, which knows cameras' coarse noise"),
@@ -58,5 +58,6 @@ def test_who_is_chosen(tmp_path):
         ('asked', CameraNoise(3200), dict(model='photo-grey'), 'noise about')):
         x = noise(y, torch.Generator().manual_seed(0)).clamp(0, 1)[0].permute(1, 2, 0)
         Image.fromarray((x*255).round().byte().numpy()).save(tmp_path/f'{name}.png')
-        line = denoise_file(tmp_path/f'{name}.png', tmp_path/f'{name}-out.png', load_denoiser, Cleaning(**how))
+        files = tmp_path/f'{name}.png', tmp_path/f'{name}-out.png'
+        line = denoise_file(*files, load_denoiser, Cleaning(**how))
         assert told in line and ('by photo' in line) == (not how), line

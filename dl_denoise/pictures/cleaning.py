@@ -209,6 +209,7 @@ def decided(
     if pic.pixels.dtype == np.uint16: noise += f', white taken at {high:,.0f}'
     return dict(sigma=sigma, strength=how.strength, white=(low, high), poisson=poisson), noise
 
+# %% ../../nbs/04_pictures/05_cleaning.ipynb #02944183
 def _verdict(pic, dn, how, found, out):
     "Write the report if it was asked for; its verdict"
     if not how.report: return ''
