@@ -10,16 +10,20 @@ def execute(page, folder):
     "Run the cells that the test command has to run"
     nb = nbformat.read(page, 4)
     nb.cells = [c for c in nb.cells if c.cell_type == 'code' and not {'slow', 'cuda', 'eval'} & flags(c)]
-    NotebookClient(nb, timeout=900, kernel_name='as-on-colab',
+    NotebookClient(nb, timeout=300, kernel_name='as-on-colab',
                    resources=dict(metadata=dict(path=folder))).execute()
 
 def run(page, folder):
     """The same in a process of its own, which nothing that other tests have started can disturb;
     returns the seconds and what went wrong"""
-    start = time.monotonic()
-    done = subprocess.run([sys.executable, __file__, str(page), str(folder)], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=1200)
-    return time.monotonic() - start, done.stderr[-6000:] if done.returncode else ''
+    def once():
+        start = time.monotonic()
+        done = subprocess.run([sys.executable, __file__, str(page), str(folder)], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=1200)
+        return time.monotonic() - start, done.stderr[-6000:] if done.returncode else ''
+    seconds, wrong = once()
+    # now and then a message between kernel and client is lost, and both wait; a slow page is slow twice
+    return once() if 'CellTimeoutError' in wrong else (seconds, wrong)
 
 @pytest.fixture(scope='session')
 def runs(environment, tmp_path_factory):
