@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from fastcore.basics import patch
 from torch import Tensor
-from .core import DenoiseError, UsageError, number
-from .noise import Noise, _randn
+from .core import DenoiseError, number
+from .noise import Noise, _randn, _range
 
 # %% ../nbs/01_measure/06_camera.ipynb #cd3aeaac
 def to_linear(
@@ -75,15 +75,16 @@ def demosaic(
     return torch.cat([others[:, :1], green, others[:, 2:]], 1)
 
 # %% ../nbs/01_measure/06_camera.ipynb #2600b051
-_LUMA = [[.299, .587, .114], [-.168736, -.331264, .5], [.5, -.418688, -.081312]]   # as JPEG does
+_LUMA = torch.tensor([[.299, .587, .114], [-.168736, -.331264, .5], [.5, -.418688, -.081312]])    # JPEG's
+_RGB = torch.linalg.inv(_LUMA)
 
 def to_ycc(x):
     "Red, green, blue to luma and two chromas, `[B,3,H,W]`"
-    return torch.einsum('ij,bjhw->bihw', x.new_tensor(_LUMA), x)
+    return torch.einsum('ij,bjhw->bihw', _LUMA.to(x), x)
 
 def to_rgb(x):
     "Luma and two chromas to red, green, blue"
-    return torch.einsum('ij,bjhw->bihw', torch.linalg.inv(torch.tensor(_LUMA)).to(x), x)
+    return torch.einsum('ij,bjhw->bihw', _RGB.to(x), x)
 
 def blur(
     x:Tensor,           # `[B,C,H,W]`
@@ -245,13 +246,3 @@ class Mixed(Noise):
     def draw(self, y, g=None):
         first = torch.rand(len(y), 1, 1, 1, device=y.device, generator=g) < self.share
         return torch.where(first, self.a(y, g), self.b(y, g))
-
-# %% ../nbs/01_measure/06_camera.ipynb #85df5301
-def _range(value, name, low, high):
-    "A number, or a pair (low, high), as a pair"
-    pair = isinstance(value, (tuple, list))
-    if pair and len(value) != 2:
-        raise UsageError(f"{name} must be a number or a pair (low, high), got {value!r}")
-    least, most = (float(number(v, name, low, high)) for v in (value if pair else (value, value)))
-    if least > most: raise UsageError(f"{name}'s range must be (low, high), got {value!r}")
-    return least, most

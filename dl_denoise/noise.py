@@ -69,6 +69,15 @@ def unbias(self:Noise,
     return (y[i-1] + (v - g[i-1])/(g[i] - g[i-1])*(y[i] - y[i-1])).to(v.dtype)
 
 # %% ../nbs/01_measure/01_noise.ipynb #ab48c06d
+def _range(value, name, least, most, hint=''):
+    "A number, or a pair (low, high), as a pair"
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2:
+        raise UsageError(f"{name} must be a number or a pair (low, high), got {value!r}")
+    low, high = (float(number(v, name, least, most, hint)) for v in pair)
+    if low > high: raise UsageError(f"{name}'s range must be (low, high), got {value!r}")
+    return low, high
+
 def _clipped(x, clip): return x.clamp(0, 1) if clip else x
 
 def _rand(y, g):
@@ -103,14 +112,8 @@ class GaussianNoise(Noise):
         clip:bool=False     # Clip the noisy image to [0, 1]?
     ):
         hint = "; images here have the range [0, 1], so sigma 25 of 255 is 25/255"
-        pair = isinstance(sigma, (tuple, list))
-        if pair and len(sigma) != 2:
-            raise UsageError(f"sigma must be a number or a pair (low, high), "
-                             f"got {sigma!r}")
-        for s in (sigma if pair else [sigma]): number(s, 'sigma', 0, 5, hint)
-        if pair and sigma[0] > sigma[1]:
-            raise UsageError(f"sigma's range must be (low, high), got {sigma!r}")
-        self.sigma, self.clip = tuple(map(float, sigma)) if pair else float(sigma), clip
+        low, high = _range(sigma, 'sigma', 0, 5, hint)
+        self.sigma, self.clip = (low, high) if isinstance(sigma, (tuple, list)) else low, clip
     _fields = ('sigma', 'clip',)
     @property
     def affine(self): return not self.clip

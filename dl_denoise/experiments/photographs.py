@@ -108,6 +108,7 @@ class Natural:
     architecture:str='dncnn'    # One of `NETWORKS`
     loss:object=None        # By default the mean squared error
     clip:float=None         # Longest gradient, if any is too long
+    eps:float=1e-5          # Of Adam; fastai's own by default
     camera:bool=False       # Seven patches in ten under a camera's noise?
 
     @property
@@ -130,9 +131,9 @@ _GREY, _COLOUR = ('bsd68', 'set12'), ('cbsd68',)
 _IRCNN = dict(dilations=(1,2,3,4,3,2,1), identity=True)
 
 def _unet(channels, test, sigma=(0, 75), camera=False):
-    "The training of a U-Net"
+    "The training of a U-Net; its gradients are as small as fastai's eps, which would shorten the steps"
     return Natural('cbsd432', sigma, 128, 128, dict(channels=channels), test, 1e-3, 'unet',
-                   nn.L1Loss(), clip=.2, camera=camera)
+                   nn.L1Loss(), clip=.2, eps=1e-8, camera=camera)
 
 NATURAL = {**{f'dncnn-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in (15, 25, 50)},
            'dncnn-blind': Natural('train400', (0, 55), 50, 128, dict(depth=20), _GREY),
@@ -161,9 +162,8 @@ def train_natural(
     dls = patch_dls(imgs, protocol.noise, size=size, n=patches, bs=bs or protocol.bs)
     checkpoint = Path(out)/'checkpoints'/f'{variant}.pth'
     cbs = GradientClip(protocol.clip) if protocol.clip else None
-    # fastai's eps of 1e-5 is as large as these gradients, and would slow the training down
     dn, told = trained(dls, protocol.architecture, epochs, lr or protocol.lr, loss_func=protocol.loss,
-                       cbs=cbs, opt_func=partial(Adam, eps=1e-8), checkpoint=checkpoint, start=start,
+                       cbs=cbs, opt_func=partial(Adam, eps=protocol.eps), checkpoint=checkpoint, start=start,
                        **protocol.model, **kwargs)
     return dn, told | dict(trained_on=protocol.source, trained_with=repr(protocol.noise),
                            patch=size, pictures=len(dls.train.images), patches=patches, start=start)
@@ -198,6 +198,12 @@ def _published(data, variant, level):
     psnrs = PUBLISHED_PSNR.get(data, {}).get(name)
     return psnrs and dict(psnr=psnrs[_LEVELS.index(level)], source=f'{name}, arXiv 1608.03981')
 
+def _record(fn, imgs, noise, name, **fields):
+    "The record of a method on pictures under a noise that has a name"
+    sizes = dict(train=fields.get('patches'), valid=10, test=len(imgs))
+    return new_record(**fields, images=sizes, noise=repr(noise), variant=joined(fields.get('training'), name),
+                      **score_pictures(fn, imgs, noise))
+
 def bsd_records(
     fn,                 # Restores `[1,C,H,W]`
     test,               # Names of data sets
@@ -209,13 +215,10 @@ def bsd_records(
     done, training = [], fields.get('training')
     for data in test:
         imgs = pictures(data, channels)
-        sizes = dict(train=fields.get('patches'), valid=10, test=len(imgs))
         for level in levels:
-            noise = GaussianNoise(level/255)
-            done.append(new_record(
-                **fields, experiment='bsd', data=data, images=sizes, noise=repr(noise), level=level,
-                variant=joined(training, str(level)), **score_pictures(fn, imgs, noise),
-                published=training and _published(data, training, level)))
+            found = training and _published(data, training, level)
+            done.append(_record(fn, imgs, GaussianNoise(level/255), str(level), experiment='bsd', data=data,
+                                level=level, published=found, **fields))
     return done
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #fd233b62
@@ -288,7 +291,5 @@ def camera_records(
 ) -> list:              # One record for each camera
     "Score a method on photographs with the noise of cameras"
     imgs = pictures('cbsd68', 3)[:n]
-    sizes = dict(train=fields.get('patches'), valid=10, test=len(imgs))
-    return [new_record(**fields, experiment='camera', data='cbsd68', images=sizes, noise=repr(noise),
-                       variant=joined(fields.get('training'), name), **score_pictures(fn, imgs, noise))
+    return [_record(fn, imgs, noise, name, experiment='camera', data='cbsd68', **fields)
             for name, noise in CAMERAS.items()]

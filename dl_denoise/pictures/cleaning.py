@@ -156,6 +156,11 @@ class Cleaning:
     progress:bool=False     # Show a progress bar?
     max_megapixels:float=MEGAPIXELS
 
+def _centre(pic, n):
+    "The pixels in the middle of a picture, `n` by `n` at most"
+    rows, columns = (slice(max(0, (o-n)//2), (o+n)//2) for o in pic.pixels.shape[:2])
+    return pic.pixels[rows, columns]
+
 def _middle(
     pic:Picture,                # The picture
     n:int,              # Height and width at most
@@ -163,8 +168,7 @@ def _middle(
     high:float          # Value of white
 ) -> np.ndarray:        # Floats from 0 to 1
     "The middle of a picture"
-    rows, columns = (slice(max(0, (o-n)//2), (o+n)//2) for o in pic.pixels.shape[:2])
-    return ((pic.pixels[rows, columns].astype(np.float32) - low)/(high - low)).clip(max=1)
+    return ((_centre(pic, n).astype(np.float32) - low)/(high - low)).clip(max=1)
 
 def _grown(x):
     "Gain and read variance of noise that grows with the brightness, and the same in words"
@@ -207,6 +211,7 @@ def decided(
     elif sigma: _, noise = _even(x, float('inf'))
     else: sigma, noise = _even(x, trained_range(dn.card)[1])
     if pic.pixels.dtype == np.uint16: noise += f', white taken at {high:,.0f}'
+    noise += _chosen(dn, how)
     return dict(sigma=sigma, strength=how.strength, white=(low, high), poisson=poisson), noise
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #02944183
@@ -228,11 +233,12 @@ _FINE = 8       # of 255: with so much fine noise a picture is not a camera's JP
 
 def _right_one(pic, loaded, how):
     "The denoiser for a picture, by its colours and by how much of its noise is fine"
-    dn = loaded(denoiser_for(pic, how.model))
-    asked = how.model or how.sigma or how.poisson
-    if asked or pic.channels == 1 or pic.pixels.dtype != np.uint8 or min(pic.pixels.shape[:2]) < 8: return dn
-    fine = 255*estimate_sigma(_middle(pic, 1024, *black_and_white(pic, dn, how.white)))
-    return loaded(denoiser_for(pic, coarse=fine < _FINE))
+    asked, coarse = how.model or how.sigma or how.poisson, False
+    if not asked and pic.channels == 3 and pic.pixels.dtype == np.uint8 and min(pic.pixels.shape[:2]) >= 8:
+        # in 8 bits no network has a say in where white is
+        x = _middle(pic, 1024, *black_and_white(pic, None, how.white))
+        coarse = 255*estimate_sigma(x) < _FINE
+    return loaded(denoiser_for(pic, how.model, coarse))
 
 def _clean(pic, dn, how, out):
     "The result, and what was found and done in words"
@@ -260,7 +266,6 @@ def _denoise_stack(source, out, loaded, how):
         tall, first = sample_stack(stack), stack[0]
         dn = loaded(denoiser_for(first, how.model))
         found, noise = decided(tall, dn, how)
-        noise += _chosen(dn, how)
         with write_stack(out, stack) as add:
             for pic in bar(stack, how.progress): add(denoise_picture(pic, dn, **found))
         verdict = _verdict(stack[len(stack)//2], dn, how, found, out)
@@ -282,7 +287,6 @@ def denoise_file(
         check_holds(pic, format)
         dn = _right_one(pic, loaded, how)
         result, noise, verdict = _clean(pic, dn, how, out)
-        noise += _chosen(dn, how)
         if out == '-':
             sys.__stdout__.buffer.write(encode_picture(result, format, how.quality))
             sys.__stdout__.buffer.flush()
@@ -301,9 +305,7 @@ def preview(
 ) -> Image.Image:           # In 8 bits, with the strength above each
     "The middle of a picture at several strengths, side by side: to choose one by eye"
     low, high = kwargs['white'] = black_and_white(pic, dn, kwargs.get('white'))
-    H, W = pic.pixels.shape[:2]
-    rows, columns = (slice(max(0, (o-size)//2), (o+size)//2) for o in (H, W))
-    part = replace(pic, pixels=pic.pixels[rows, columns], alpha=None)
+    part = replace(pic, pixels=_centre(pic, size), alpha=None)
     h, w = part.pixels.shape[:2]
     sheet = Image.new('RGB', (max(w, 80)*len(strengths), h + 24), 'white')
     for i, s in enumerate(strengths):
