@@ -87,6 +87,11 @@ def add_filters(
 # %% ../../nbs/02_clean/07_demo1.ipynb #9b9e9f61
 LEARNING_RATES = dict(cnn=2e-3, cae=2e-3, dncnn=2e-3, win5rb=3e-3)
 
+def _begun(start, channels):
+    "The network of a packaged denoiser; one for colours may begin one for grey"
+    dn = load_denoiser(start)
+    return dn.model.grey() if channels < dn.card['channels'] else dn.model
+
 def trained(
     dls,                        # Training and validation images
     name:str,                   # One of `MODELS`
@@ -106,7 +111,7 @@ def trained(
     set_seed(seed)
     channels = dls.valid.images.shape[1]
     if channels > 1: arguments['channels'] = channels
-    model = load_denoiser(start).model if start else create_model(name, **arguments)
+    model = _begun(start, channels) if start else create_model(name, **arguments)
     learn = denoise_learner(dls, model, loss_func, precision=precision, cbs=cbs, opt_func=opt_func)
     train(learn, epochs, lr or LEARNING_RATES[name], schedule, checkpoint, resume, seed)
     card = dict(architecture=name, channels=channels, arguments=arguments)

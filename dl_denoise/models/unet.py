@@ -6,7 +6,9 @@
 __all__ = ['plain_conv', 'ResidualBlock', 'UNet', 'unet']
 
 # %% ../../nbs/02_clean/08_unet.ipynb #87e46387
+from copy import deepcopy
 import torch.nn.functional as F
+from fastcore.basics import patch
 from torch import nn
 
 # %% ../../nbs/02_clean/08_unet.ipynb #1f2be598
@@ -71,3 +73,14 @@ class UNet(nn.Module):
 def unet(**kwargs) -> UNet:
     "A U-Net; arguments as `UNet` takes them"
     return UNet(**kwargs)
+
+# %% ../../nbs/02_clean/08_unet.ipynb #5d0c1e7b
+@patch
+def grey(self:UNet) -> UNet:
+    "The same network for grey pictures: the mean of what it makes of three equal colours"
+    net = deepcopy(self)
+    enter, leave = net.enter[1], net.leave[0]
+    enter.weight = nn.Parameter(enter.weight.unflatten(1, (3, 4)).sum(1))
+    leave.weight = nn.Parameter(leave.weight.unflatten(0, (3, 4)).mean(0))
+    enter.in_channels = leave.out_channels = 4
+    return net
