@@ -6,7 +6,7 @@
 __all__ = ['HERE', 'TITLES', 'MODELS', 'NETWORKS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'PRECISIONS',
            'SCHEDULES', 'WEIGHTS', 'DATA_TERMS', 'DenoiseError', 'UsageError', 'pick', 'number', 'whole', 'data_source',
            'atomic', 'strays', 'save_json', 'file_hash', 'download', 'is_watched', 'bar', 'processes', 'join_processes',
-           'first_process_first', 'chosen_device', 'cards', 'find_card', 'is_file_name', 'training_of']
+           'gathered', 'first_process_first', 'chosen_device', 'cards', 'find_card', 'is_file_name', 'training_of']
 
 # %% ../nbs/07_ledger/03_core.ipynb #8ed6dd61
 import difflib, errno, glob, hashlib, json, math, os, re, shutil, sys, tempfile, urllib.error, urllib.request
@@ -216,14 +216,23 @@ def processes() -> tuple:       # This process's number, from 0, and how many th
     return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
 
 def join_processes(
-    cpu:bool=False      # Even if there are GPUs
+    cpu:bool=False      # On the CPU, even if there are GPUs?
 ):                      # accelerate's `PartialState`
     "Meet the other processes"
     try: from accelerate import PartialState
     except ImportError:
         raise UsageError("training in several processes needs the package accelerate, which is not "
                          "installed: pip install 'dl_denoise[multi]'") from None
-    return PartialState(cpu=cpu)
+    return PartialState(cpu=cpu or chosen_device().type == 'cpu')
+
+def gathered(
+    o           # Anything that can be pickled
+) -> list:      # In the order of the processes
+    "What each process has; all of them have to ask"
+    if processes()[1] < 2: return [o]
+    join_processes()
+    from accelerate.utils import gather_object
+    return gather_object([o])
 
 @contextmanager
 def first_process_first():
@@ -243,8 +252,8 @@ def chosen_device(
     if processes()[1] < 2: return torch.device('cuda')
     mine, gpus = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
     if mine < gpus: return torch.device('cuda', mine)
-    raise UsageError(f"this machine has {gpus} GPUs, too few for its processes, as each needs one; "
-                     f"start as many processes as there are GPUs")
+    raise DenoiseError(f"this machine has {gpus} GPUs, too few for its processes, as each needs one; "
+                       f"start as many processes as there are GPUs")
 
 
 # %% ../nbs/07_ledger/03_core.ipynb #fa8999d4

@@ -19,8 +19,8 @@ from fastai.callback.progress import ProgressCallback
 from fastai.callback.schedule import *
 from fastai.callback.tracker import SaveModelCallback
 from fastai.optimizer import Adam
-from .core import (PRECISIONS, SCHEDULES, DenoiseError, UsageError, atomic, is_watched,
-                             join_processes, pick, processes)
+from .core import (PRECISIONS, SCHEDULES, DenoiseError, UsageError, atomic, gathered,
+                             is_watched, join_processes, pick, processes)
 from .data import load_image
 from .ledger import surroundings
 from .metrics import psnr
@@ -154,7 +154,7 @@ class Share(Callback):
     def before_fit(self):
         rank, device, rng = processes()[0], self.dls.device.type, self.dls.train.rng
         mine = torch.cuda.get_rng_state() if device == 'cuda' else torch.get_rng_state()
-        orders, states = zip(*_gathered((rng.getstate(), mine)))
+        orders, states = zip(*gathered((rng.getstate(), mine)))
         rng.setstate(orders[0])
         if rank and torch.equal(mine, states[0]):       # the same seed was set in all of them
             own = np.random.SeedSequence((torch.initial_seed(), rank))
@@ -212,12 +212,6 @@ def _best_precision(device):
     return 'bf16' if native else 'fp32'
 
 # %% ../nbs/02_clean/01_learner.ipynb #d15e0006
-def _gathered(o):
-    "What each process has, in their order"
-    if processes()[1] < 2: return [o]
-    from accelerate.utils import gather_object
-    return gather_object([o])
-
 def _trainer(device, sync_bn, kwargs):
     "fastai's callback that wraps a network for several processes, but not its loaders"
     join_processes(cpu=device.type == 'cpu')
@@ -229,7 +223,7 @@ def _trainer(device, sync_bn, kwargs):
 
 def _check_start(epoch, checkpoint):
     "Raise if the processes would go on from different epochs"
-    if len({*_gathered(epoch)}) > 1:
+    if len({*gathered(epoch)}) > 1:
         raise DenoiseError(f"not all processes see the checkpoint {checkpoint}; put it into a folder that "
                            f"all machines share")
 
@@ -284,8 +278,8 @@ class Checkpoint(Callback):
         return dict(settings=self.settings, epoch=self.epoch+1, seconds=self.seconds,
                     model=model.state_dict(), opt=_plain(self.opt.state_dict()),
                     order_rng=[version, list(order), gauss],
-                    torch_rng=torch.cat(_gathered(torch.get_rng_state())),
-                    cuda_rng=torch.cat(_gathered(torch.cuda.get_rng_state())) if on_gpu else None,
+                    torch_rng=torch.cat(gathered(torch.get_rng_state())),
+                    cuda_rng=torch.cat(gathered(torch.cuda.get_rng_state())) if on_gpu else None,
                     log=_plain(self.recorder.values), smooth=[smooth.count, smooth.val])
 
 # %% ../nbs/02_clean/01_learner.ipynb #1797067d
