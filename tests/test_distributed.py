@@ -137,7 +137,9 @@ def test_command(tmp_path):
 def test_every_loader_shares():
     images, noise = digits().train[:10], GaussianNoise(.1)
     copies = torch.stack([images, images.flip(-1)], 1)
-    for dl in NoisyDL(images, noise, bs=2), PatchDL(images, noise, bs=2, size=8, n=10), CopiesDL(copies, bs=2):
+    loaders = [NoisyDL(images, noise, bs=2), PatchDL(images, noise, bs=2, size=8, n=10),
+               CopiesDL(copies, bs=2)]
+    for dl in loaders:
         for dl.part in (0, 3), (1, 3), (2, 3):              # 10 images filled up to 12: 4 each
             assert [len(b[0]) for b in dl] == [2, 2] and len(dl) == 2
         assert dl.new().part == (0, 1)

@@ -12,8 +12,8 @@ import numpy as np, torch
 from fastcore.basics import patch
 from safetensors.torch import load_file, save
 from torch import nn, Tensor
-from ..core import (DATA_TERMS, WEIGHTS, DenoiseError, UsageError, atomic, bar, chosen_device, file_hash,
-                             find_card, number, save_json)
+from ..core import (DATA_TERMS, WEIGHTS, DenoiseError, UsageError, atomic, bar, chosen_device,
+                             file_hash, find_card, number, save_json)
 from ..metrics import score
 from ..models.blocks import create_model
 from .tiles import Runner, grid_step, reach, windows
