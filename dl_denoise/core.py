@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['HERE', 'TITLES', 'MODELS', 'NETWORKS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'PRECISIONS',
            'SCHEDULES', 'WEIGHTS', 'DATA_TERMS', 'DenoiseError', 'UsageError', 'pick', 'number', 'whole', 'data_source',
-           'atomic', 'strays', 'save_json', 'file_hash', 'download', 'is_watched', 'bar', 'cards', 'find_card',
-           'is_file_name', 'training_of']
+           'atomic', 'strays', 'save_json', 'file_hash', 'download', 'is_watched', 'bar', 'processes', 'join_processes',
+           'gathered', 'first_process_first', 'chosen_device', 'cards', 'find_card', 'is_file_name', 'training_of']
 
 # %% ../nbs/07_ledger/03_core.ipynb #8ed6dd61
 import difflib, errno, glob, hashlib, json, math, os, re, shutil, sys, tempfile, urllib.error, urllib.request
@@ -209,6 +209,52 @@ def bar(
     if not (show and is_watched()): return iter(work)
     from fastprogress import progress_bar
     return iter(progress_bar(work, total=total, leave=False))
+
+# %% ../nbs/07_ledger/03_core.ipynb #d15c0002
+def processes() -> tuple:       # This process's number, from 0, and how many there are
+    "Which of the processes that train together this one is"
+    return int(os.environ.get('RANK', 0)), int(os.environ.get('WORLD_SIZE', 1))
+
+def join_processes(
+    cpu:bool=False      # On the CPU, even if there are GPUs?
+):                      # accelerate's `PartialState`
+    "Meet the other processes"
+    try: from accelerate import PartialState
+    except ImportError:
+        raise UsageError("training in several processes needs the package accelerate, which is not "
+                         "installed: pip install 'dl_denoise[multi]'") from None
+    return PartialState(cpu=cpu or chosen_device().type == 'cpu')
+
+def gathered(
+    o           # Anything that can be pickled
+) -> list:      # In the order of the processes
+    "What each process has; all of them have to ask"
+    if processes()[1] < 2: return [o]
+    join_processes()
+    from accelerate.utils import gather_object
+    return gather_object([o])
+
+@contextmanager
+def first_process_first():
+    "A block that one process of each machine goes through before the others: what it fetches they find"
+    if processes()[1] < 2:
+        yield
+        return
+    with join_processes().local_main_process_first(): yield
+
+def chosen_device(
+    device=None         # One that was asked for
+):                      # A torch device
+    "This device, else the GPU if there is one, and among several processes each its own"
+    import torch
+    on_cpu = os.environ.get('ACCELERATE_USE_CPU', '').lower() == 'true' or not torch.cuda.is_available()
+    if device or on_cpu: return torch.device(device or 'cpu')
+    if processes()[1] < 2: return torch.device('cuda')
+    mine, gpus = int(os.environ['LOCAL_RANK']), torch.cuda.device_count()
+    if mine < gpus: return torch.device('cuda', mine)
+    raise DenoiseError(f"this machine has {gpus} GPUs, too few for its processes, as each needs one; "
+                       f"start as many processes as there are GPUs")
+
 
 # %% ../nbs/07_ledger/03_core.ipynb #fa8999d4
 WEIGHTS = Path(str(files('dl_denoise')))/'weights'

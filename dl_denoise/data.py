@@ -18,9 +18,9 @@ from plum import dispatch
 from fastcore.basics import detuplify, patch
 from fastcore.foundation import L
 from fastai.data.core import TfmdDL, DataLoaders
-from fastai.torch_core import TensorBase
-from .core import (DIGIT_SETS, PICTURE_SETS, DenoiseError, UsageError, data_source, download,
-                             file_hash, pick)
+from fastai.torch_core import TensorBase, to_detach
+from .core import (DIGIT_SETS, PICTURE_SETS, DenoiseError, UsageError, chosen_device,
+                             data_source, download, file_hash, first_process_first, pick)
 from .noise import Noise
 from .plot import show_rows
 from .ranges import as_batch, to_unit, white_of
@@ -71,6 +71,7 @@ TARGETS = ('clean', 'noisy')
 
 class NoisyDL(TfmdDL):
     "A fastai loader over images on the device: batches by index, noise drawn for each"
+    part = 0, 1             # which of several processes this is: each takes its part of the images
     def __init__(self,
         dataset:Tensor,         # Clean images `[N,C,H,W]`, uint8 or floats from 0 to 1
         noise:Noise=None,       # The noise model
@@ -165,7 +166,7 @@ def denoise_dls(
         if not len(getattr(data, part)):
             raise DenoiseError(f"the {part} part of {data.name} is empty; "
                                f"use more images")
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = chosen_device(device)
     images, kind = data.train, NoisyDL
     if target is None: images, kind = one_copy(images, noise, seed+2), GivenDL
     train = kind(images, noise, target, bs, shuffle=True, device=device)
@@ -228,8 +229,9 @@ def _idx_splits(name):
     parts = []
     for f, digest in zip(_IDX_FILES, digests):
         p = folder/f
-        if not p.exists(): download([m+f for m in mirrors], p, digest)
-        elif file_hash(p, digest) != digest:
+        with first_process_first():
+            if not p.exists(): download([m+f for m in mirrors], p, digest)
+        if file_hash(p, digest) != digest:
             raise DenoiseError(f"{p} is not the file expected: its hash is {file_hash(p, digest)}, not "
                                f"{digest}. Delete it to have it downloaded again")
         parts.append(read_idx(p))
@@ -372,6 +374,31 @@ def show_results(self:NoisyDL, b, out, max_n=8, **kwargs):
     "Noisy images, results with their MSE, targets, and the error"
     x, y, out = (o[:max_n] for o in (*b, detuplify(out)))
     return _show_errors(x, y, out, (out - y).pow(2).flatten(1).mean(1), 'MSE', **kwargs)
+
+# %% ../nbs/01_measure/02_data.ipynb #d15d0002
+def _filled(n, count):
+    "How many images an order of `n` has when it is filled up for so many processes"
+    return -(-n//count)*count
+
+@patch
+def get_idxs(self:NoisyDL):
+    "The order of the images, or this process's part of it"
+    order, (rank, count) = super(NoisyDL, self).get_idxs(), self.part
+    if count == 1: return order
+    order = list(order)
+    return (order*count)[:_filled(len(order), count)][rank::count]
+
+@patch
+def __len__(self:NoisyDL):
+    "Batches in an epoch of this process"
+    n = _filled(self.n, self.part[1])//self.part[1]
+    return n//self.bs if self.drop_last else -(-n//self.bs)
+
+@patch
+def to_detach(self:NoisyDL, b, cpu=True, gather=True):
+    "What fastai's metrics see: nothing is gathered, since each process validates on all images"
+    return to_detach(b, cpu, gather=False)
+
 
 # %% ../nbs/01_measure/02_data.ipynb #52e6b438
 class _NoisyImages(TensorBase):

@@ -178,8 +178,8 @@ def test_version():
 def test_all():
     space = {}
     exec('from dl_denoise.all import *', space)
-    public = [m for m in MODULES if m.stem not in ('__init__', '_modidx', 'all', 'cli', 'server', 'export',
-                                                   'widgets')]
+    public = [m for m in MODULES if m.stem not in ('__init__', '__main__', '_modidx', 'all', 'cli', 'server',
+                                                   'export', 'widgets')]
     for m in public:
         there = importlib.import_module('.'.join(m.relative_to(root).with_suffix('').parts)).__all__
         assert not {*there} - {*space}, f'dl_denoise.all lacks names of {name(m)}'

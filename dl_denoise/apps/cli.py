@@ -7,13 +7,15 @@ __all__ = ['COMMANDS', 'SHARED', 'command', 'checked', 'listed', 'demo1', 'demo2
            'evaluate', 'denoise', 'inpaint', 'deblur', 'train', 'serve', 'export', 'main']
 
 # %% ../../nbs/06_play/01_cli.ipynb #f16396bc
-import difflib, inspect, sys, warnings
+import difflib, inspect, os, shutil, sys, tempfile, warnings
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from fastcore.docments import docments
 from fastcore.script import anno_parser
 from ..core import (EXPERIMENTS, MODELS, PHOTOS, PRECISIONS, WAYS, DenoiseError, UsageError, cards,
-                             data_source, find_card, is_file_name, number, pick, training_of, whole)
+                             data_source, find_card, is_file_name, join_processes, number, pick,
+                             processes, training_of, whole)
 
 # %% ../../nbs/06_play/01_cli.ipynb #a4bc05bd
 COMMANDS = {}
@@ -374,6 +376,34 @@ def train(
           f"{told['mse']:.6f} now. "
           f"Use it: dl_denoise denoise IN --model {Path(out)/name}.json --out OUT")
 
+# %% ../../nbs/06_play/01_cli.ipynb #d15f0002
+_TOGETHER = ('demo1', 'demo2', 'reproduce', 'train')
+
+@contextmanager
+def _among_others(name, options):
+    "The options of a command in this process, if `accelerate launch` or `torchrun` started several"
+    rank, count = processes()
+    if count < 2:
+        yield options
+        return
+    if name not in _TOGETHER:
+        raise UsageError(f"{name} does not work in several processes; only {', '.join(_TOGETHER)} do")
+    state = join_processes()
+    with _aside(options) if rank else nullcontext(options) as options:
+        state.wait_for_everyone()
+        yield options
+    state.destroy_process_group()
+
+@contextmanager
+def _aside(options):
+    "In silence, and with a folder for the results that is thrown away"
+    out = Path(options['out'] or f"reproduce-{options['experiment']}")
+    with tempfile.TemporaryDirectory() as d, open(os.devnull, 'w') as nowhere, redirect_stdout(nowhere):
+        mine = Path(d)/out.name
+        if options['resume'] and out.exists(): shutil.copytree(out, mine)
+        yield {**options, 'out': str(mine)}
+
+
 # %% ../../nbs/06_play/01_cli.ipynb #43a8d8af
 @command
 def serve(
@@ -452,7 +482,12 @@ def _run(argv):
         from dl_denoise import __version__
         return print(__version__)
     name = pick(argv[0], COMMANDS, 'command')
-    COMMANDS[name](**_parse(name, argv[1:]))
+    with _among_others(name, _parse(name, argv[1:])) as options: COMMANDS[name](**options)
+
+def _who():
+    "Which of several processes speaks"
+    rank, count = processes()
+    return f'process {rank} of {count}: ' if count > 1 else ''
 
 def _told(e):
     "An error in a line"
@@ -474,7 +509,7 @@ def main(
     try: _run(argv)
     except Exception as e:
         if '--debug' in argv: raise
-        print(f'dl_denoise: {_told(e)}', file=sys.stderr)
+        print(f'dl_denoise: {_who()}{_told(e)}', file=sys.stderr, flush=True)
         return 2 if isinstance(e, UsageError) else 1
     except KeyboardInterrupt as e:
         print(f"\ndl_denoise: stopped; {e.args[0] if e.args else _STOPPED}", file=sys.stderr)

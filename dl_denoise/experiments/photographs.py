@@ -16,7 +16,7 @@ from fastai.optimizer import Adam
 from torch import Tensor, nn
 from ..camera import CameraNoise, Mixed
 from ..classical import tuned_filters
-from ..core import PHOTOS, DenoiseError, pick
+from ..core import PHOTOS, DenoiseError, chosen_device, pick
 from ..data import NoisyDL, NoisyDLs, Splits, pictures
 from .demo1 import free_folder, joined, save_trained, trained
 from ..ledger import full_name, new_record, save_record
@@ -87,7 +87,7 @@ def patch_dls(
 ) -> NoisyDLs:              # Training and validation loaders
     """fastai DataLoaders: random patches with fresh noise to train on, whole pictures with fixed noise
     to validate"""
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = chosen_device(device)
     train = PatchDL(imgs[:-valid], noise, target, bs, size, n, device=device)
     whole = NoisyDL(imgs[-valid:], noise, 'clean', 1, seed=seed, device=device)
     return NoisyDLs(train, whole, device=device)

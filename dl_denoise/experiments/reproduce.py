@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import numpy as np, torch
 from fastai.basics import Callback, patch
-from ..core import MODELS, WAYS, pick
+from ..core import MODELS, WAYS, gathered, pick
 from ..data import Splits, dataset, denoise_dls, image_folder, mnist
 from .demo1 import (add_network, demo1, free_folder, save_records, start_comparison,
                                           training_name)
@@ -256,7 +256,7 @@ def pace(self:Plan, model) -> float:
     if model not in self.paces:
         dls = denoise_dls(self.data.subset(train=2*self.bs, valid=self.bs//2), NOISE, bs=self.bs)
         learn = denoise_learner(dls, create_model(model), precision=self.precision)
-        with learn.no_bar(), learn.no_logging():
+        with learn.no_bar(), learn.no_logging(), learn.distrib_ctx():
             learn.fit(1)        # the first batches are slower
             start = time.monotonic()
             learn.fit(1)
@@ -298,7 +298,8 @@ class Deadline(Callback):
         now, share, ahead = time.monotonic(), (self.iter + 1)/self.n_iter, 0
         # the rest of the epoch, and a tenth of it for the validation
         if self.training and share > .05: ahead = (now - self.began)*(1.1/share - 1)
-        if now + ahead > self.end: raise BudgetSpent('the time is over')
+        late = now + ahead > self.end
+        if any(gathered(late)): raise BudgetSpent('the time is over')     # in all processes at once
 
 @patch
 def carry_out(self:Plan, run, deadline):

@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage.registration import phase_cross_correlation
 import numpy as np, torch
 from torch import nn
-from ..core import DenoiseError, UsageError
+from ..core import DenoiseError, UsageError, chosen_device
 from .denoiser import Denoiser, load_denoiser, save_denoiser
 from ..learner import denoise_learner, train, training_record
 from ..data import NoisyDLs, image_files, tiles
@@ -101,7 +101,7 @@ def capture_dls(
     if len(scenes) < 2: raise DenoiseError("there is only 1 scene; at least 2 are needed, one to validate on")
     order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed)).tolist()
     held_out = min(max(1, round(valid*len(scenes))), len(scenes)-1)
-    device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    device = chosen_device(device)
     def loader(chosen, **kwargs):
         cut = [torch.stack([tiles(o, size) for o in scenes[i]], 1) for i in chosen]
         return CopiesDL(torch.cat(cut), bs=bs, device=device, **kwargs)
@@ -193,7 +193,7 @@ class FrozenNorms(Callback):
     "Batch norms keep the averages that they came with"
     def before_train(self):
         for m in self.model.modules():
-            if isinstance(m, nn.BatchNorm2d): m.eval()
+            if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
 
 # %% ../../nbs/04_pictures/09_captures.ipynb #edfc97eb
 def train_pairs(

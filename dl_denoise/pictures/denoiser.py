@@ -12,8 +12,8 @@ import numpy as np, torch
 from fastcore.basics import patch
 from safetensors.torch import load_file, save
 from torch import nn, Tensor
-from ..core import (DATA_TERMS, WEIGHTS, DenoiseError, UsageError, atomic, bar, file_hash, find_card,
-                             number, save_json)
+from ..core import (DATA_TERMS, WEIGHTS, DenoiseError, UsageError, atomic, bar, chosen_device,
+                             file_hash, find_card, number, save_json)
 from ..metrics import score
 from ..models.blocks import create_model
 from .tiles import Runner, grid_step, reach, windows
@@ -31,7 +31,7 @@ class Denoiser:
         tile:int=512,           # Height and width of the tiles of large pictures
         half:bool=None          # Convolutions in 16 bits? By default on a GPU only
     ):
-        self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+        self.device = chosen_device(device)
         self.model, self.card = model.to(self.device).eval(), card or {}
         self.channels, step = self.card.get('channels', 1), grid_step(model)
         self.tile, self.halo = max(1, round(number(tile, 'tile', 1)/step))*step, None
