@@ -1,15 +1,27 @@
-"The command line as a user meets it: a process, its exit code, and what it prints."
-import json, os, signal, subprocess, sys, time
+"The command line as a user meets it: its exit code, and what it prints"
+import io, os, signal, subprocess, sys, time
+from contextlib import redirect_stderr, redirect_stdout
+from types import SimpleNamespace
 import pytest
+from dl_denoise.apps.cli import main
 from dl_denoise.ledger import load_records
 
 # what the installed script does
 COMMAND = [sys.executable, '-c', 'import sys; from dl_denoise.apps.cli import main; sys.exit(main())']
 
-def run(*args, env=None, timeout=300, **kw):
+def process(*args, env=None, timeout=300, **kw):
     "Run `dl_denoise` as a process"
-    return subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=timeout,
+    return subprocess.run([*COMMAND, *map(str, args)], capture_output=True, text=True, timeout=timeout,
                           env={**os.environ, **(env or {})}, **kw)
+
+def run(*args, cwd='.'):
+    "The same in this process, which has imported torch already"
+    out, err, here = io.StringIO(), io.StringIO(), os.getcwd()
+    os.chdir(cwd)
+    try:
+        with redirect_stdout(out), redirect_stderr(err): code = main([*map(str, args)])
+    finally: os.chdir(here)
+    return SimpleNamespace(returncode=code, stdout=out.getvalue(), stderr=err.getvalue())
 
 def failed(r, code, *words):
     "One or two lines on standard error, no traceback, the right exit code"
@@ -34,9 +46,9 @@ def failed(r, code, *words):
 def test_answers_at_once(args, code, words):
     "Help and wrong use within half a second (the best of three tries: machines are shared)"
     took = []
-    for _ in range(3):
+    while len(took) < 3 and min(took, default=1) >= .5:
         t = time.perf_counter()
-        r = run(*args)
+        r = process(*args)
         took.append(time.perf_counter()-t)
     if code: failed(r, code, *words)
     else: assert r.returncode == 0 and 'dl_denoise' in r.stdout and not r.stderr
@@ -91,7 +103,7 @@ def test_no_network_no_data(tmp_path):
     env = dict(DL_DENOISE_DATA='', XDG_CACHE_HOME=str(tmp_path/'cache'), HTTP_PROXY='http://127.0.0.1:9',
                HTTPS_PROXY='http://127.0.0.1:9',
                http_proxy='http://127.0.0.1:9', https_proxy='http://127.0.0.1:9')
-    r = run('demo1', '--data', 'mnist', '--models', 'cnn', env=env, cwd=tmp_path)
+    r = process('demo1', '--data', 'mnist', '--models', 'cnn', env=env, cwd=tmp_path)
     failed(r, 1, 'could not download train-images-idx3-ubyte.gz', 'Check the network')
     assert not [p for p in (tmp_path/'cache'/'dl_denoise').rglob('*') if p.is_file()]
 
@@ -100,7 +112,7 @@ def test_corrupted_mnist(tmp_path):
     (tmp_path/'mnist').mkdir()
     for f in ('train-images-idx3-ubyte.gz', 't10k-images-idx3-ubyte.gz'):
         (tmp_path/'mnist'/f).write_bytes(b'\x1f\x8b not really')
-    r = run('evaluate', 'cnn-mnist', env=dict(DL_DENOISE_DATA=str(tmp_path)))
+    r = process('evaluate', 'cnn-mnist', env=dict(DL_DENOISE_DATA=str(tmp_path)))
     failed(r, 1, 'is not the file expected', 'Delete it')
 
 def test_folder_of_wrong_pictures(tmp_path):
