@@ -55,7 +55,7 @@ def test_answers_at_once(args, code, words):
 
 def test_interrupted_and_resumed(tmp_path):
     "Ctrl-C in training keeps the finished epochs; --resume goes on and ends with a table and pictures"
-    args = ['demo1', '--models', 'cnn', '--images', '400', '--epochs', '8', '--out', 'out']
+    args = ['demo1', '--models', 'cnn', '--images', '200', '--epochs', '8', '--out', 'out']
     p = subprocess.Popen([*COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                          text=True,
                          # some parents ignore it
@@ -95,6 +95,7 @@ def test_demo2(tmp_path):
     assert load_denoiser('cnn-n2n-clipped-digits',
                          folder=tmp_path/'out'/'weights').card['record'] == records['n2n-clipped']
     # nothing is written over
+    args = ['demo2', '--images', '100', '--epochs', '1', '--ways', 'supervised', '--out', 'out']
     assert run(*args, cwd=tmp_path).returncode == 0 and (tmp_path/'out-2'/'digits.png').exists()
 
 def test_no_network_no_data(tmp_path):

@@ -258,8 +258,9 @@ SUMS = """async ([kind, param, clip, y, n, seed]) => {
 }"""
 
 @pytest.mark.parametrize('kind,param', [('gaussian', .1), ('gaussian', .5), ('poisson', 1.),
-                                        ('poisson', 20.), ('poisson', 3.5), ('poisson', 1000.), ('speckle', .3),
-                                        ('impulse', .3), ('salt_pepper', .3), ('bernoulli', .3)])
+                                        ('poisson', 20.), ('poisson', 3.5), ('poisson', 1000.),
+                                        ('speckle', .3), ('impulse', .3), ('salt_pepper', .3),
+                                        ('bernoulli', .3)])
 def test_noise(open_page, serve, kind, param):
     """Mean and variance are those of dl_denoise.noise's formulas, within five standard errors;
     neighbours have nothing to do with each other"""
