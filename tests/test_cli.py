@@ -55,7 +55,7 @@ def test_answers_at_once(args, code, words):
 
 def test_interrupted_and_resumed(tmp_path):
     "Ctrl-C in training keeps the finished epochs; --resume goes on and ends with a table and pictures"
-    args = ['demo1', '--models', 'cnn', '--images', '200', '--epochs', '8', '--out', 'out']
+    args = ['demo1', '--models', 'cnn', '--images', '64', '--epochs', '30', '--out', 'out']
     p = subprocess.Popen([*COMMAND, *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                          text=True,
                          # some parents ignore it
@@ -76,8 +76,8 @@ def test_interrupted_and_resumed(tmp_path):
     records = load_records(folder=tmp_path/'out'/'results')
     assert {r['model'] for r in records} >= {'noisy', 'median', 'cnn'}
     # a checkpoint of another training
-    r = run(*args[:-4], '--epochs', '7', '--out', 'out', '--resume', cwd=tmp_path)
-    failed(r, 2, 'epochs was 8 and is now 7')
+    r = run(*args[:-4], '--epochs', '29', '--out', 'out', '--resume', cwd=tmp_path)
+    failed(r, 2, 'epochs was 30 and is now 29')
 
 def test_demo2(tmp_path):
     """Demo 2, small: a table with both targets, pictures, weights that load, and a message where the
@@ -133,7 +133,7 @@ def test_full_disk(tmp_path):
                       capture_output=True).returncode:
         pytest.skip('cannot mount a small file system here')
     try:
-        r = run('demo1', '--models', 'cnn', '--images', '200', '--epochs', '1', '--out', str(disk/'out'))
+        r = run('demo1', '--models', 'cnn', '--images', '64', '--epochs', '1', '--out', str(disk/'out'))
         failed(r, 1, 'no space left')
         assert not [p for p in disk.rglob('*') if p.is_file()]
     finally: subprocess.run(['umount', disk])
