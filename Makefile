@@ -67,9 +67,9 @@ demo: $(user)
 check: $(dev)
 	$(bin)/python tools/check.py
 
-# every page as Colab runs it, two at a time, and every test
-test: $(dev) check
-	$(bin)/python -m pytest tests --durations=15
+# every page as Colab runs it, and every test; two workers with a thread each
+test: $(dev)
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest tests -n 2 --dist loadgroup --durations=15
 
 # what settings.ini asks for at least, and what pip finds
 fastai_oldest = $(shell sed -n 's/^requirements = .*fastai>=\([0-9.]*\).*/fastai==\1/p' settings.ini)

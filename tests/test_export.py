@@ -12,12 +12,7 @@ from dl_denoise.apps.export import LIMIT, OPSETS, export_onnx, onnx_difference
 from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
 from dl_denoise.pictures.tiles import onnx_graph
 from dl_denoise.models.blocks import create_model
-
-def run(*args):
-    "The command, as a process"
-    return subprocess.run([sys.executable, '-c',
-                           'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'export',
-                           *map(str, args)], capture_output=True, text=True, timeout=300)
+from test_cli import process, run
 
 def opened(path): return onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
 
@@ -80,19 +75,19 @@ def test_traced_without_padding(tmp_path):
 
 def test_command(tmp_path):
     path = tmp_path/'new'/'model.onnx'
-    r = run('cae-mnist', path)
+    r = process('export', 'cae-mnist', path)
     assert r.returncode == 0 and not r.stderr, r.stderr
     assert 'opset 17' in r.stdout and 'differs from torch by at most' in r.stdout
     before = path.read_bytes()
-    assert run('cae-mnist', path).returncode == 2 and path.read_bytes() == before
-    r = run('cnn-mnist', path, '--opset', '13', '--overwrite')
+    assert run('export', 'cae-mnist', path).returncode == 2 and path.read_bytes() == before
+    r = run('export', 'cnn-mnist', path, '--opset', '13', '--overwrite')
     assert r.returncode == 0 and 'opset 13' in r.stdout and path.read_bytes() != before
 
 @pytest.mark.parametrize('args,words', [(['cnn-minst', 'a.onnx'], "did you mean 'cnn-mnist'?"),
                                         (['cnn-mnist', 'a.onnx', '--opset', '99'], 'from 11 to 20, got 99'),
                                         (['cnn-mnist', '.'], 'is a folder'), (['cnn-mnist'], 'file')])
 def test_wrong_words(args, words):
-    r = run(*args)
+    r = run('export', *args)
     assert r.returncode == 2 and words in r.stderr and r.stderr.count('\n') == 1 and not r.stdout
 
 def test_without_the_extra(tmp_path):

@@ -1,5 +1,6 @@
 "The frame: what is made from the notebooks is in step, every page is whole, every link leads somewhere"
 import ast, importlib, json, re, subprocess, sys
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 import pytest
@@ -18,8 +19,9 @@ name = lambda p: p.relative_to(root).as_posix()
 every_page = pytest.mark.parametrize('page', PAGES, ids=name)
 every_lesson = pytest.mark.parametrize('page', LESSONS, ids=name)
 
-def cells(page, kind=None):
-    return [c for c in json.loads(page.read_text(encoding='utf8'))['cells'] if kind in (None, c['cell_type'])]
+@cache
+def read(page): return json.loads(page.read_text(encoding='utf8'))['cells']
+def cells(page, kind=None): return [c for c in read(page) if kind in (None, c['cell_type'])]
 def source(c): return ''.join(c['source'])
 def flags(c): return {m[1].strip() for m in re.finditer(r'^#\|\s*([^:\n]+)', source(c), flags=re.M)}
 def prose(page): return '\n\n'.join(source(c) for c in cells(page, 'markdown'))

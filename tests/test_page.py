@@ -258,8 +258,9 @@ SUMS = """async ([kind, param, clip, y, n, seed]) => {
 }"""
 
 @pytest.mark.parametrize('kind,param', [('gaussian', .1), ('gaussian', .5), ('poisson', 1.),
-                                        ('poisson', 20.), ('poisson', 1000.), ('speckle', .3),
-                                        ('impulse', .3), ('salt_pepper', .3), ('bernoulli', .3)])
+                                        ('poisson', 20.), ('poisson', 3.5), ('poisson', 1000.),
+                                        ('speckle', .3), ('impulse', .3), ('salt_pepper', .3),
+                                        ('bernoulli', .3)])
 def test_noise(open_page, serve, kind, param):
     """Mean and variance are those of dl_denoise.noise's formulas, within five standard errors;
     neighbours have nothing to do with each other"""
@@ -275,13 +276,15 @@ def test_noise(open_page, serve, kind, param):
             assert not clip or (low >= 0 and high <= 1)
 
 def test_noise_seed(open_page, serve):
-    "The same seed draws the same noise, another seed other noise; the clean image stays as it was"
+    """The same seed draws the same noise, another seed other noise; the pattern stays while the strength
+    changes, and the clean image is left as it was"""
     page = open_page(serve(live.WEB), clean=False, path='noise.js')
-    a, b, c, clean = page.evaluate("""async () => {
+    a, b, c, twice, clean = page.evaluate("""async () => {
       const {addNoise} = await import('./noise.js'), y = new Float32Array(1000).fill(.5);
-      const draw = seed => addNoise(y, {kind: 'gaussian', param: .5, clip: false, seed});
-      return [draw(1), draw(1), draw(2), y].map(v => [...v]); }""")
+      const draw = (param, seed) => addNoise(y, {kind: 'gaussian', param, clip: false, seed});
+      return [draw(.5, 1), draw(.5, 1), draw(.5, 2), draw(1, 1), y].map(v => [...v]); }""")
     assert a == b and clean == [.5]*1000 and abs(np.corrcoef(a, c)[0, 1]) < .2
+    assert np.allclose(2*(np.array(a) - .5), np.array(twice) - .5, atol=1e-5)
 
 def test_noise_kinds(open_page, serve):
     "What the page offers exists in the package, and the slider's ends are values that it takes"

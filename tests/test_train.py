@@ -1,15 +1,12 @@
 "`dl_denoise train`: pairs of captures in, a denoiser out, and what it says when something does not fit"
-import subprocess, sys
 import numpy as np, pytest
 import torch
+import test_cli
 from PIL import Image
 from dl_denoise.pictures.captures import read_captures
 from dl_denoise.pictures.denoiser import load_denoiser
 
-def run(*args):
-    return subprocess.run([sys.executable, '-c',
-                           'import sys; from dl_denoise.apps.cli import main; sys.exit(main())', 'train',
-                           *map(str, args)], capture_output=True, text=True, timeout=300)
+def run(*args): return test_cli.run('train', *args)
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):

@@ -71,15 +71,13 @@ def beside(request):
 
 def test_environment_beside(beside, tmp_path):
     name, python = beside
-    out = run(python, '-c', 'import fastai, fastcore, dl_denoise, torch; print(fastai.__version__, '
-                            'fastcore.__version__, *[m.__file__ for m in (fastai, fastcore, dl_denoise, '
-                            'torch)], sep="\\n")', cwd=tmp_path).splitlines()
+    code = ('from dl_denoise.all import *; digits(); create_model("dncnn"); '
+            'import fastai, fastcore, dl_denoise, torch; print(fastai.__version__, fastcore.__version__, '
+            '*[m.__file__ for m in (fastai, fastcore, dl_denoise, torch)], sep="\\n")')
+    out = run(python, '-c', code, cwd=tmp_path).splitlines()
     assert out[0] == OLDEST if name == 'oldest' else int(out[1].split('.')[0]) >= 2
     own = str(python.parent.parent)
     assert [o.startswith(own) for o in out[2:]] == [True, True, True, bool(WHOLE)]
-
-def test_all_beside(beside, tmp_path):
-    run(beside[1], '-c', 'from dl_denoise.all import *; digits(); create_model("dncnn")', cwd=tmp_path)
 
 NO_DATA = {k: v for k,v in os.environ.items() if k not in ('DL_DENOISE_DATA', 'PYTHONPATH')}
 
@@ -98,7 +96,7 @@ def test_demo_beside(beside, tmp_path):
     "Demo 1, small, in an empty folder, without MNIST; beside the oldest without the large networks"
     name, python = beside
     less = ['--models', 'cnn,cae'] if name == 'oldest' else []
-    out = run(python.parent/'dl_denoise', 'demo1', '--epochs', '1', '--images', '500', *less,
+    out = run(python.parent/'dl_denoise', 'demo1', '--epochs', '1', '--images', '200', *less,
               cwd=tmp_path, timeout=900, env={**NO_DATA, 'XDG_CACHE_HOME': str(tmp_path/'cache')})
     assert '0.00991' in out.replace(' .0', ' 0.0') and ('dncnn' in out.lower()) == (name == 'newest'), \
         f"the table beside the article's numbers is missing:\n{out}"
