@@ -9,7 +9,8 @@ import badges
 root = Path(__file__).resolve().parent.parent
 WEB = root/'dl_denoise'/'apps'/'web'
 # switched on at the start? The others are loaded when chosen
-NETWORKS = {'cnn-mnist': True, 'cae-mnist': True, 'dncnn-mnist': False, 'win5rb-mnist': False}
+NETWORKS = {'cnn-mnist': True, 'cae-mnist': True, 'dncnn-mnist': False, 'win5rb-mnist': False,
+            'blind-mnist': False}
 
 def integrity(path):
     "The hash of a file, as a browser wants it"
