@@ -282,7 +282,7 @@ def test_rub_out(open_page, serve, site):
     assert page.locator('#completions').bounding_box() == size             # nothing has moved
     assert page.get_attribute('#completions', 'aria-busy') == 'false'
     assert int(page.inner_text('#progress-said').split()[0]) < 60
-    page.click('#half')                                                    # another hole: these are none for it
+    page.click('#half')                                                    # they do not fit another hole
     assert page.locator('#completions .waiting').count() == 6
     page.click('#tab-denoise')
     ready(page, 'cnn-mnist')
