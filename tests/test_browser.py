@@ -292,6 +292,79 @@ def test_keyboard_only(page):
     rest(page)
     until(lambda: re.search(r'Mean squared error: noisy 0\.\d+, CNN 0\.\d+', page.text_content('#said')), 20)
 
+def complete(page, press):
+    "Five completions, `[5,H,W]`"
+    press()
+    until(lambda: re.match(r'\d+ steps in', page.inner_text('#progress-said')))
+    return np.stack([pixels(page, f'#completions figure:nth-child({k}) canvas') for k in range(1, 6)])
+
+def test_rub_out_with_keys(page):
+    "The second tab, where the server denoises: reached, used and left with keys"
+    press = page.keyboard.press
+    whole = pixels(page, '#clean')
+    page.focus('#tab-denoise')
+    press('ArrowRight')
+    assert page.get_attribute('#tab-rub-out', 'aria-selected') == 'true'
+    assert page.locator('#rub-out').is_visible() and page.locator('#denoise').is_hidden()
+    press('Tab')
+    assert page.evaluate('document.activeElement.id') == 'clean'
+    assert page.get_attribute('#clean', 'aria-label') == 'Picture, to rub out parts of'
+    box, square = page.locator('#clean').bounding_box(), page.locator('#pen').bounding_box()
+    assert abs(square['width'] - 8/28*box['width']) < 1
+    press('Space')
+    for _ in range(6): press('ArrowDown')
+    press('Space')
+    for _ in range(3): press('ArrowRight')
+    hole = np.zeros((28, 28), bool)
+    hole[10:24, 10:18] = True
+    assert (pixels(page, '#clean')[hole] == 0).all() and (pixels(page, '#clean') == whole)[~hole].all()
+    page.focus('#complete')
+    five = complete(page, lambda: press('Enter'))
+    assert abs(five - whole)[:, ~hole].max() <= 1 and five[:, hole].max() > 100
+    assert len({o.tobytes() for o in five}) == 5
+    assert page.text_content('#said').startswith('Five completions are there')
+    page.focus('#tab-rub-out')
+    press('ArrowLeft')
+    assert page.locator('#denoise').is_visible() and (pixels(page, '#clean') == whole).all()
+
+def test_pen_gives_back(page):
+    "In the second tab one can draw, too; where the pen was nothing is lost any more"
+    page.click('#tab-rub-out')
+    page.click('#half')
+    was = pixels(page, '#clean')
+    page.select_option('#tool', '0')
+    box = page.locator('#clean').bounding_box()
+    page.mouse.click(box['x'] + 14.5/28*box['width'], box['y'] + 20.5/28*box['height'])
+    drawn = pixels(page, '#clean')
+    assert drawn[20, 14] == 255 and was[20, 14] == 0 and (drawn == was)[:14].all()
+    page.click('#whole')
+    assert pixels(page, '#clean')[20, 14] == 255
+    page.click('#tab-denoise')
+    rest(page)
+
+def test_completions_of_other_sizes(page):
+    page.click('#tab-rub-out')
+    page.select_option('#size', '128')
+    load(page, 'wide.png', picture(np.full((30, 50), 99, np.uint8)))
+    until(lambda: pixels(page, '#clean').shape == (30, 50))
+    page.click('#complete')
+    assert 'Only pictures of 28×28' in page.inner_text('#progress-said')
+
+def test_completions_that_fail(browser, url):
+    "The reason is on the page; the next time they are there"
+    page = open_page(browser, url)
+    page.click('#tab-rub-out')
+    page.click('#half')
+    page.route('**/api/denoise', lambda r: r.abort())
+    page.click('#complete')
+    until(page.locator('#message').is_visible)
+    assert 'does not answer' in page.inner_text('#message')
+    assert page.get_attribute('#completions', 'aria-busy') == 'false'
+    page.unroute('**/api/denoise')
+    complete(page, lambda: page.click('#complete'))
+    assert page.locator('#message').is_hidden()
+    page.context.close()
+
 def test_names_for_all(page):
     "Every control has a name, and numbers are told to those who do not see them"
     nameless = page.evaluate('''() => [...document.querySelectorAll('button, input, select, canvas')]
@@ -322,7 +395,8 @@ def test_colours(browser, url, scheme):
     load(page, 'a.png', b'nothing')
     until(page.locator('#message').is_visible)
     for o in ('h1', 'header p', '#message', '#pen-help', 'button', 'select', 'figcaption strong', '.ms',
-              '.small', 'footer'):
+              '.small', 'footer', '#tab-denoise', '#tab-rub-out', '#complete', '#completions strong',
+              '#progress-said'):
         assert contrast(page, o) >= 4.5, o
     colour = page.evaluate('getComputedStyle(document.body).backgroundColor')
     dark = sum(int(v) for v in re.findall(r'\d+', colour)[:3]) < 200
@@ -351,6 +425,12 @@ def test_small_screens(browser, url, width):
     touch('touchEnd')
     assert pixels(page, '#clean')[7:20, 13:15].min() > 200 and page.evaluate('scrollY') == 0
     all_better(page, .6)
+    page.locator('#tab-rub-out').tap()
+    assert page.evaluate('document.documentElement.scrollWidth') <= width
+    box = page.locator('#clean').bounding_box()
+    touch('touchStart', (14, 10))
+    touch('touchEnd')
+    assert (pixels(page, '#clean')[6:14, 10:18] == 0).all() and page.locator('#complete').is_visible()
     assert page.wrong == []
     page.context.close()
 

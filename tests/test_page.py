@@ -6,8 +6,11 @@ from pathlib import Path
 import numpy as np, pytest, torch
 from PIL import Image
 from dl_denoise.classical import Filter
+from dl_denoise.data import digits
 from dl_denoise.pictures.denoiser import load_denoiser
 from dl_denoise.noise import NOISES
+from dl_denoise.restoring.missing import Mask
+from dl_denoise.restoring.sampling import Sampler, walk
 
 from conftest import CACHE, lacking
 import live
@@ -102,17 +105,17 @@ def test_first_look(page, site):
     assert page.locator('#message').is_hidden() and page.locator('#samples button').count() == 10
     listed = {o['name'] for o in json.loads((site/'models.json').read_text())}
     inputs = page.locator('#denoisers input')
-    shown_names = {inputs.nth(i).get_attribute('data-name') for i in range(5)}
+    shown_names = {o.get_attribute('data-name') for o in inputs.all()}
     assert listed == {*NETWORKS, 'median'} == shown_names
     for n in ('cnn-mnist', 'cae-mnist', 'median'): assert number(page, n) < .6*number(page, 'noisy')
     loaded = page.evaluate("performance.getEntriesByType('resource').map(o => o.name)")
     assert any(o.endswith('cnn-mnist.onnx') for o in loaded)
-    assert not any(o.endswith('win5rb-mnist.onnx') for o in loaded)
+    assert not any(o.endswith(('win5rb-mnist.onnx', 'blind-mnist.onnx')) for o in loaded)
     assert all(o.startswith(('http://127.0.0.1:', 'blob:', 'data:')) for o in loaded)
 
 def test_same_as_torch(page):
     "The browser's results for what it drew are torch's, and they are what is on the screen"
-    for n in ('dncnn-mnist', 'win5rb-mnist'): page.check(f'input[data-name={n}]')
+    for n in ('dncnn-mnist', 'win5rb-mnist', 'blind-mnist'): page.check(f'input[data-name={n}]')
     ready(page, *NETWORKS)
     results = watched(page, *NETWORKS, 'median')
     assert {*results} == {*NETWORKS, 'median'}
@@ -130,7 +133,7 @@ def test_any_size(page, width, height):
                             "import('./engine-onnx.js')).engine.denoise(new Float32Array(x), w, h, "
                             "names)).map(o => [o.name, [...o.pixels]])",
                             [x.flatten().tolist(), width, height,
-                             ['cnn-mnist', 'cae-mnist', 'dncnn-mnist', 'median']])
+                             ['cnn-mnist', 'cae-mnist', 'dncnn-mnist', 'blind-mnist', 'median']])
     for name, result in results:
         assert (python(name)(x).flatten() - torch.tensor(result)).abs().max() < 1e-4, name
 
@@ -194,6 +197,96 @@ def test_load_picture(page):
     page.wait_for_selector('#message:visible')
     assert 'letter.png' in page.inner_text('#message') and 'not a picture' in page.inner_text('#message')
     assert len(shown(page, '#clean')) == 90*122
+
+# ---- rub out
+
+WALK = '''async ([start, fresh, picture, hole, images]) => {
+  const {fitting, walk} = await import('./sampler.js'), {QUICK} = await import('./rub.js');
+  const {engine} = await import('./engine-onnx.js'), seen = [], floats = o => new Float32Array(o);
+  const clean = await walk({x: floats(start), images, settings: QUICK, draw: () => floats(fresh.shift()),
+    known: fitting(floats(picture), hole), denoise: x => engine.denoiseBatch('blind-mnist', x, 28, 28),
+    watch: o => { seen.push([[...o.x], [...o.sigma]]); }});
+  return [seen, [...clean]];
+}'''
+
+def settings(page, name, file):
+    "The sampler's settings in a script, with Python's names"
+    o = page.evaluate(f"async () => (await import('./{file}')).{name}")
+    return Sampler(**{'first_step' if k == 'firstStep' else k: v for k, v in o.items()})
+
+def test_sampler_same_as_python(page):
+    "With the same noise every step is that of dl_denoise.restoring, and so are the completions"
+    assert settings(page, 'SETTINGS', 'sampler.js') == Sampler()
+    sampler, images, shape = settings(page, 'QUICK', 'rub.js'), 2, (2, 1, 28, 28)
+    y, keep = digits(28).test[:1].float()/255, torch.ones(28, 28)
+    keep[12:, 5:] = 0
+    start = sampler.grey + sampler.start*torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    gen, fresh = torch.Generator().manual_seed(1), []
+    for _ in range(60): fresh.append(torch.randn(shape, generator=gen).flatten().tolist())
+    ours = []
+    with torch.no_grad():
+        known = lambda guess: Mask(keep).solve(guess, Mask(keep)(y), 1e-4)
+        clean = walk(sampler, python('blind-mnist'), start, 1, known,
+                     lambda t, x, sigma: ours.append((x.clone(), sigma.flatten())))
+    theirs, found = page.evaluate(WALK, [start.flatten().tolist(), fresh, y.flatten().tolist(),
+                                         (1 - keep).flatten().tolist(), images])
+    assert 20 < len(ours) == len(theirs) < 60
+    for (x, sigma), (a, b) in zip(ours, theirs):
+        assert (x.flatten() - torch.tensor(a)).abs().max() < 1e-4
+        assert (sigma - torch.tensor(b)).abs().max() < 1e-4
+    assert (clean.flatten() - torch.tensor(found)).abs().max() < 1e-4
+
+def test_sampler_draws(page):
+    "What it begins with is normal; the same seed gives the same, another seed another"
+    a, b, c = page.evaluate('''async () => {
+        const {normals} = await import('./sampler.js');
+        return [5, 5, 6].map(seed => [...normals(seed)(40_000)]); }''')
+    assert a == b and abs(np.corrcoef(a, c)[0, 1]) < .03
+    assert abs(np.mean(a)) < .025 and abs(np.std(a) - 1) < .02 and abs(np.mean(np.power(a, 4)) - 3) < .25
+
+def completed(page, button):
+    "The pictures, after a button was pressed"
+    page.click(button)
+    page.wait_for_function("() => /steps in/.test(document.querySelector('#progress-said').textContent)")
+    return np.array([shown(page, f'#completions figure:nth-child({k}) canvas') for k in range(1, 7)])
+
+def test_rub_out(open_page, serve, site):
+    "The second tab: what is left of the digit stays, what was rubbed out is drawn five times, each another"
+    page = open_page(serve(site), path='index.html#rub-out')
+    page.wait_for_selector('#samples button:nth-child(10)')
+    assert page.locator('#results').is_hidden() and page.locator('#completions').is_visible()
+    assert page.locator('#completions .waiting').count() == 6
+    whole = shown(page, '#clean').reshape(28, 28)
+    page.click('#complete')
+    assert page.evaluate('scrollY') == 0                                   # all of it is within reach
+    assert 'Nothing is rubbed out' in page.inner_text('#progress-said')
+    page.select_option('#tool', '8')
+    box, size = page.locator('#clean').bounding_box(), page.locator('#completions').bounding_box()
+    at = lambda x, y: (box['x'] + x/28*box['width'], box['y'] + y/28*box['height'])
+    page.mouse.move(*at(14, 10))
+    page.mouse.down()
+    page.mouse.move(*at(14, 18), steps=3)
+    page.mouse.up()
+    hole = np.zeros((28, 28), bool)
+    hole[6:22, 10:18] = True
+    left = shown(page, '#clean').reshape(28, 28)
+    assert (left[hole] == 0).all() and (left == whole)[~hole].all()        # no red in the hole's blue
+    *five, spread = completed(page, '#complete').reshape(6, 28, 28)
+    for o in five: assert abs(o - whole)[~hole].max() <= 1 and o[hole].max() > 100
+    assert len({o.tobytes() for o in five}) == 5
+    assert spread[hole].max() > 30 and spread[~hole].max() <= 1
+    assert abs(np.clip(2*np.std(five, 0, ddof=1), 0, 255) - spread).max() < 3
+    again = completed(page, '#complete')
+    assert (again[:5].reshape(5, 28, 28) == five).all()
+    assert (completed(page, '#others')[:5].reshape(5, 28, 28) != five).any((1, 2)).all()
+    assert page.locator('#completions').bounding_box() == size             # nothing has moved
+    assert page.get_attribute('#completions', 'aria-busy') == 'false'
+    assert int(page.inner_text('#progress-said').split()[0]) < 60
+    page.click('#half')                                                    # they do not fit another hole
+    assert page.locator('#completions .waiting').count() == 6
+    page.click('#tab-denoise')
+    ready(page, 'cnn-mnist')
+    assert (shown(page, '#clean').reshape(28, 28) == whole).all() and page.url.endswith('#denoise')
 
 # ---- what is pinned
 

@@ -9,7 +9,8 @@ import badges
 root = Path(__file__).resolve().parent.parent
 WEB = root/'dl_denoise'/'apps'/'web'
 # switched on at the start? The others are loaded when chosen
-NETWORKS = {'cnn-mnist': True, 'cae-mnist': True, 'dncnn-mnist': False, 'win5rb-mnist': False}
+NETWORKS = {'cnn-mnist': True, 'cae-mnist': True, 'dncnn-mnist': False, 'win5rb-mnist': False,
+            'blind-mnist': False}
 
 def integrity(path):
     "The hash of a file, as a browser wants it"
@@ -124,17 +125,32 @@ def chromium():
         try: yield browser
         finally: browser.close()
 
-def picture(folder, file):
-    "What the page shows a few seconds after it was opened, as a JPEG"
+def show_denoise(page):
+    "A sample, and what the networks make of it under noise"
+    page.check('input[data-name=dncnn-mnist]')
+    page.locator('#samples button').nth(8).click()
+    for n in ('cae-mnist', 'dncnn-mnist'):
+        page.wait_for_function(r"n => /\d/.test(document.querySelector(`figure[data-name=${n}] "
+                               r".mse`)?.textContent)", arg=n, timeout=120_000)
+    page.wait_for_timeout(3000)
+
+def show_rub_out(page):
+    "A sample without its lower half, and five completions"
+    page.locator('#samples button').nth(0).click()
+    page.click('#half')
+    for _ in range(2):                      # the first time has to wait for the network
+        page.click('#complete')
+        page.wait_for_function("() => /steps in/.test(document.querySelector('#progress-said').textContent)",
+                               timeout=120_000)
+
+TABS = {'denoise': show_denoise, 'rub-out': show_rub_out}
+
+def picture(folder, file, tab='denoise'):
+    "What a tab of the page shows after a few clicks, as a JPEG"
     with served(folder) as url, chromium() as browser:
         page = browser.new_page(viewport=dict(width=1240, height=700))
-        page.goto(url)
-        page.check('input[data-name=dncnn-mnist]')
-        page.locator('#samples button').nth(8).click()
-        for n in ('cae-mnist', 'dncnn-mnist'):
-            page.wait_for_function(r"n => /\d/.test(document.querySelector(`figure[data-name=${n}] "
-                                   r".mse`)?.textContent)", arg=n, timeout=120_000)
-        page.wait_for_timeout(3000)
+        page.goto(f'{url}#{tab}')
+        TABS[tab](page)
         page.screenshot(path=file, type='jpeg', quality=60, full_page=True)
 
 if __name__ == '__main__':
@@ -143,8 +159,8 @@ if __name__ == '__main__':
     p.add_argument('--runtime', help="copy onnxruntime-web from this folder (npm fetches it there if it "
                                      "is missing); by default the page loads it from the address in "
                                      "runtime.json")
-    p.add_argument('--picture', help='photograph the page into this JPEG file (needs Chromium and '
-                                     'playwright)')
+    p.add_argument('--pictures', help='photograph each tab into a JPEG file in this folder (needs Chromium '
+                                      'and playwright)')
     args = p.parse_args()
     for f in live(args.out, args.runtime): print(f'{f.stat().st_size/1e3:10,.1f} kB  {f}')
-    if args.picture: picture(args.out, args.picture)
+    for tab in TABS if args.pictures else (): picture(args.out, f'{args.pictures}/{tab}.jpg', tab)

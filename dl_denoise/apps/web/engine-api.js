@@ -33,4 +33,14 @@ export const engine = {
     const {results} = await ask('api/denoise', {method: 'POST', headers: {'Content-Type': 'application/json'}, body});
     return results.map(o => ({name: o.name, ms: o.ms, pixels: new FLOATS(unpack(o.pixels).buffer)}));
   },
+
+  // Several images of one size, one after the other in `pixels`. Each is a request; the server runs together those that wait.
+  async denoiseBatch(name, pixels, width, height) {
+    const size = width*height, out = new FLOATS(pixels.length);
+    await Promise.all(Array.from({length: pixels.length/size}, async (_, k) => {
+      const [{pixels: clean}] = await engine.denoise(pixels.slice(k*size, (k + 1)*size), width, height, [name]);
+      out.set(clean, k*size);
+    }));
+    return out;
+  },
 };

@@ -22,7 +22,7 @@ export function generator(seed) {
 }
 
 // One number from the standard normal distribution (Box and Muller), from two uniform ones.
-const normal = (u, v) => Math.sqrt(-2*Math.log(1 - u))*Math.cos(2*Math.PI*v);
+export const normal = (u, v) => Math.sqrt(-2*Math.log(1 - u))*Math.cos(2*Math.PI*v);
 
 const LOG_FACTORIAL = [0];
 for (let k = 1; k < 4096; k++) LOG_FACTORIAL.push(LOG_FACTORIAL[k-1] + Math.log(k));

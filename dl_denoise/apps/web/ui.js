@@ -1,56 +1,15 @@
 // The page: what is drawn, sampled or loaded is `clean`; noise makes `noisy` of it; an engine makes results of that.
 import {KINDS, addNoise} from './noise.js';
+import * as rubOut from './rub.js';
+import {$, COLOURS, element, grey, paint, paintError, paintGrey, say, tell} from './screen.js';
 
-const $ = id => document.getElementById(id);
 const {engine} = await import(`./engine-${document.querySelector('meta[name=engine]').content}.js`);
 
-const LIMIT = .5;                              // the error maps go from -LIMIT to LIMIT
 const BLANK = {width: 28, height: 28, pixels: new Float32Array(28*28)};
 let picture = BLANK;                           // the clean picture; never changed in place
 let seed = 1;                                  // of the noise
 let now = null;                                // clean and noisy, as they are on the screen
 const cards = new Map();                       // name -> what belongs to one figure
-
-// ---- small help
-
-function element(tag, props = {}, ...children) {
-  const o = Object.assign(document.createElement(tag), props);
-  o.append(...children);
-  return o;
-}
-
-// Messages stay until the same place has nothing to complain about any more.
-const complaints = {};
-function tell(place, text = '') {
-  complaints[place] = text;
-  const all = [...new Set(Object.values(complaints))].filter(Boolean).join(' ');
-  if ($('message').textContent !== all) $('message').textContent = all;
-  $('message').hidden = !all;
-}
-
-// ---- painting
-
-// ColorBrewer's PuOr from the blue-violet end: the map of dl_denoise.plot.DIFF
-const STOPS = ['2d004b', '542788', '8073ac', 'b2abd2', 'd8daeb', 'f7f7f7', 'fee0b6', 'fdb863', 'e08214', 'b35806', '7f3b08']
-  .map(o => [0, 2, 4].map(i => parseInt(o.slice(i, i + 2), 16)));
-const COLOURS = Array.from({length: 256}, (_, i) => {
-  const at = i/255*(STOPS.length - 1), k = Math.min(STOPS.length - 2, Math.floor(at));
-  return STOPS[k].map((v, c) => v + (at - k)*(STOPS[k+1][c] - v));
-});
-
-function paint(canvas, width, height, colour) {
-  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, {width, height});
-  const image = new ImageData(width, height), data = image.data;
-  for (let i = 0, j = 0; i < width*height; i++) {
-    const [r, g, b] = colour(i);
-    data[j++] = r; data[j++] = g; data[j++] = b; data[j++] = 255;
-  }
-  canvas.getContext('2d', {willReadFrequently: true}).putImageData(image, 0, 0);      // small, and always written from here: best kept in main memory
-}
-
-const byte = v => Math.round(255*Math.min(1, Math.max(0, v)));
-const paintGrey = (canvas, w, h, x) => paint(canvas, w, h, i => { const v = byte(x[i]); return [v, v, v]; });
-const paintError = (canvas, w, h, x, y) => paint(canvas, w, h, i => COLOURS[byte((x[i] - y[i])/LIMIT/2 + .5)]);
 
 // ---- figures
 
@@ -97,8 +56,6 @@ function settle() {       // after each result: the best one, the count, and the
     + chosen().map(o => `${o.title} ${o.value?.toFixed(3) ?? 'not yet'}`).join(', ')), 900);
 }
 
-const say = text => { $('said').textContent = text; };
-
 const times = [];
 function count() {
   const t = performance.now();
@@ -140,31 +97,42 @@ function update() {
   $('strength-said').textContent = said;
   $('strength').setAttribute('aria-valuetext', said);
   $('clip').disabled = !KINDS[kind].clips;
-  for (const id of ['clean', 'clean-copy']) paintGrey($(id), width, height, clean);
+  paintPicture();
+  paintGrey($('clean-copy'), width, height, clean);
   show(cards.get('noisy'), now.noisy, now);
-  for (const card of chosen()) refresh(card);
+  if (!rubbing()) for (const card of chosen()) refresh(card);      // else when their tab is opened again
+}
+
+// The picture that one draws on; in the second tab with its hole.
+function paintPicture() {
+  const {width, height, pixels} = picture;
+  paint($('clean'), width, height, i => rubbing() && rubOut.hides(i) ? rubOut.colour(i) : grey(pixels[i]));
 }
 
 function setPicture(o, sample = null) {
   picture = o;
   for (const b of $('samples').children) b.setAttribute('aria-pressed', String(b === sample));
   tell('file');
+  rubOut.changed();
   update();
 }
 
 // ---- drawing
 
 const pen = {x: 14, y: 14, down: false};       // in units of 28 to the longer side
+const erasing = () => rubbing() && rubOut.eraser() > 0 && rubOut.fits();
 
 function stroke(x0, y0, x1, y1) {
-  const {width, height} = picture, pixels = picture.pixels.slice(), unit = Math.max(width, height)/28, radius = 1.1*unit;
+  if (erasing()) return rubOut.rub(x0, y0, x1, y1);
+  const {width, height} = picture, covered = new Float32Array(width*height), unit = Math.max(width, height)/28, radius = 1.1*unit;
   const [ax, ay, bx, by] = [x0, y0, x1, y1].map(o => o*unit), long = (bx-ax)**2 + (by-ay)**2;
   for (let i = 0, y = .5; y < height; y++) for (let x = .5; x < width; x++, i++) {
     const t = long ? Math.min(1, Math.max(0, ((x-ax)*(bx-ax) + (y-ay)*(by-ay))/long)) : 0;
     const distance = Math.hypot(x - ax - t*(bx-ax), y - ay - t*(by-ay));
-    pixels[i] = Math.max(pixels[i], Math.min(1, Math.max(0, radius + .5*unit - distance)/unit));
+    covered[i] = Math.min(1, Math.max(0, radius + .5*unit - distance)/unit);
   }
-  setPicture({width, height, pixels});
+  rubOut.giveBack(covered);
+  setPicture({width, height, pixels: picture.pixels.map((v, i) => Math.max(v, covered[i]))});
 }
 
 function place(e) {       // where the pointer is on the picture
@@ -177,22 +145,34 @@ $('clean').addEventListener('pointerdown', e => {
   if (e.button) return;
   $('clean').setPointerCapture(e.pointerId);
   last = place(e);
-  $('pen').hidden = true;
+  hover(last);
   stroke(...last, ...last);
 });
 $('clean').addEventListener('pointermove', e => {
-  if (!last) return;
   const to = place(e);
+  if (last || e.pointerType === 'mouse') hover(to);
+  if (!last) return;
   stroke(...last, ...to);
   last = to;
 });
 for (const o of ['pointerup', 'pointercancel']) $('clean').addEventListener(o, () => { last = null; });
+$('clean').addEventListener('pointerleave', () => { if (!last) $('pen').hidden = true; });
+
+// The eraser's square goes with the pointer; the pen needs no mark, one sees its line.
+function hover([x, y]) {
+  if (!erasing()) { $('pen').hidden = true; return; }
+  Object.assign(pen, {x: Math.round(x), y: Math.round(y)});
+  showPen(last !== null);
+}
 
 const ARROWS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
-function showPen() {
+function showPen(down = pen.down) {
   const most = Math.max(picture.width, picture.height);
   Object.assign($('pen').style, {left: `${pen.x/28*most/picture.width*100}%`, top: `${pen.y/28*most/picture.height*100}%`});
-  $('pen').classList.toggle('down', pen.down);
+  const side = erasing() ? `${rubOut.eraser()/28*100}%` : '';      // else as in style.css
+  Object.assign($('pen').style, {width: side, height: side});
+  $('pen').classList.toggle('eraser', erasing());
+  $('pen').classList.toggle('down', down);
   $('pen').hidden = false;
 }
 $('clean').addEventListener('keydown', e => {
@@ -203,9 +183,9 @@ $('clean').addEventListener('keydown', e => {
     Object.assign(pen, {x, y});
   } else if (e.key === ' ') {
     pen.down = !pen.down;
-    say(pen.down ? 'Pen down' : 'Pen lifted');
+    say(`${erasing() ? 'Eraser' : 'Pen'} ${pen.down ? 'down' : 'lifted'}`);
     if (pen.down) stroke(pen.x, pen.y, pen.x, pen.y);
-  } else if (e.key === 'Delete' || e.key === 'Backspace') setPicture(BLANK);
+  } else if (e.key === 'Delete' || e.key === 'Backspace') clear();
   else return;
   e.preventDefault();
   showPen();
@@ -213,7 +193,11 @@ $('clean').addEventListener('keydown', e => {
 $('clean').addEventListener('focus', () => { if ($('clean').matches(':focus-visible') && !last) showPen(); });
 $('clean').addEventListener('blur', () => { $('pen').hidden = true; pen.down = false; });
 
-$('clear').addEventListener('click', () => setPicture(BLANK));
+function clear() {
+  rubOut.wholeAgain();
+  setPicture(BLANK);
+}
+$('clear').addEventListener('click', clear);
 $('invert').addEventListener('click', () => setPicture({...picture, pixels: picture.pixels.map(v => 1 - v)}));
 
 // ---- pictures from files
@@ -272,15 +256,54 @@ function addSample(o, i) {
   $('samples').append(button);
 }
 
+// ---- the two tabs: the picture is the same, and what is done with it
+
+const TABS = ['denoise', 'rub-out'];
+const rubbing = () => !$('rub-out').hidden;
+
+function openTab(name) {
+  for (const o of TABS) {
+    $(o).hidden = o !== name;
+    $(`tab-${o}`).setAttribute('aria-selected', String(o === name));
+    $(`tab-${o}`).tabIndex = o === name ? 0 : -1;
+  }
+  if (rubbing()) rubOut.opened();
+  penHelp();
+  update();
+}
+
+function penHelp() {
+  $('clean').setAttribute('aria-label', erasing() ? 'Picture, to rub out parts of' : 'Clean picture, to draw on');
+  $('pen-help').textContent = erasing()
+    ? 'Rub out with mouse or finger. With keys: arrows move the square, space puts it down or lifts it.'
+    : 'Draw with mouse or finger. With keys: arrows move the pen, space puts it down or lifts it.';
+}
+$('tool').addEventListener('change', penHelp);
+
+for (const name of TABS) {
+  $(`tab-${name}`).addEventListener('click', () => {
+    history.replaceState(null, '', `#${name}`);      // the address leads back to this tab
+    openTab(name);
+  });
+  $(`tab-${name}`).addEventListener('keydown', e => {
+    if (e.key !== 'ArrowLeft' && e.key !== 'ArrowRight') return;
+    const other = $(`tab-${TABS.find(o => o !== name)}`);
+    other.focus();
+    other.click();
+  });
+}
+
 // ---- begin
 
 paint($('scale-bar'), 1, 101, i => COLOURS[Math.round((100 - i)*2.55)]);
 $('results').append(makeCard('noisy', 'Noisy').figure);
 $('about').textContent = engine.about;
-update();
+rubOut.start({engine, picture: () => picture, repaint: paintPicture});
+openTab(TABS.find(o => location.hash === `#${o}`) ?? 'denoise');
 try {
   const [models, samples] = await Promise.all([engine.models(), engine.samples()]);
   models.forEach(addDenoiser);
+  $('tabs').hidden = !rubOut.available(models);
   samples.forEach(addSample);
   if (samples.length) setPicture(samples[0], $('samples').firstElementChild);
 } catch (e) { tell('engine', e.message); }
