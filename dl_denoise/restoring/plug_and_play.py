@@ -28,8 +28,9 @@ def plug_and_play(
     denoiser,               # A blind `Denoiser` for photographs, or a function of tensors
     sigma:float=1/255,      # Standard deviation of the noise in `y`
     weight:float=1.,        # More trusts the denoiser more, less the measurement
-    levels:tuple=(.1, .01), # s at the beginning and at the end
+    levels:tuple=(.15, .02),    # s at the beginning and at the end
     steps:int=8,            # How many turns
+    draws:int=4,            # So many noisy copies are cleaned in each turn, and averaged
     start:Tensor=None,      # A first guess; by default `first_guess`
     seed:int=0,             # Of the noise that is added
     watch=None              # Called in each turn, with s and the image
@@ -44,13 +45,13 @@ def plug_and_play(
         rho = max(weight*(sigma/s)**2, 1e-6)
         x = operator.solve(z, y, rho)
         if watch: watch(s, x)
-        noise = s*torch.randn(x.shape, generator=gen).to(x.device)
-        with torch.no_grad(): z = cleaned(denoiser, x + noise)
+        z = sum(cleaned(denoiser, x, s, gen) for _ in range(draws))/draws
     return operator.solve(z, y, rho).clamp(0, 1)
 
-def cleaned(denoiser, x):
-    "A denoiser's result, on the scale 0 to 1; values beyond stay beyond"
-    return denoiser(x, white=1.) if hasattr(denoiser, 'card') else denoiser(x)
+def cleaned(denoiser, x, s, gen):
+    "A denoiser's result after noise of strength s is added, on the scale 0 to 1; values beyond stay beyond"
+    x = x + s*torch.randn(x.shape, generator=gen).to(x.device)
+    with torch.no_grad(): return denoiser(x, white=1.) if hasattr(denoiser, 'card') else denoiser(x)
 
 # %% ../../nbs/05_restoring/04_plug_and_play.ipynb #7a79d6c8
 def first_guess(
