@@ -21,7 +21,7 @@ def close(name, most):
     for engine in 'torch', 'openvino':
         if engine in installed(): ways[engine] = load_denoiser(name, 'cpu', engine=engine)
     for i, file in enumerate(files):
-        y = load_image(file)[None].float()/255
+        y = load_image(file, 3)[None].float()/255
         for level in LEVELS:
             x = GaussianNoise(level/255)(y, torch.Generator().manual_seed(i))
             for way, dn in ways.items():
