@@ -21,7 +21,7 @@ from .tiles import grid_step, reach, windows
 from ..ranges import from_unit, image_view, to_unit, white_of
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #c25f6a93
-_TILE = 512         # at least; 16 halos cost about a quarter more work
+_TILE = 512         # at least; 12 halos cost about a third more work
 
 class Denoiser:
     """A trained network, ready to use; `model` is the plain network, `card` tells how it was trained
@@ -31,7 +31,7 @@ class Denoiser:
         card:dict=None,         # Its model card
         device=None,            # By default the GPU if there is one
         engine:str='exact',     # One of `core.ENGINES`: 'exact' is 32 bits in torch, 'auto' the fastest
-        tile:int=None,          # Height and width of the tiles of large pictures; by default 16 halos
+        tile:int=None,          # Height and width of the tiles of large pictures; by default 12 halos
         half:bool=None          # As for `engines.Runner`
     ):
         self.device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
@@ -50,7 +50,7 @@ class Denoiser:
         if max(h, w) <= (self.tile or _TILE): return [*windows(h, w, max(h, w), 0)]
         if self.halo is None: self.halo = reach(self.model, self.channels)
         step = grid_step(self.model)
-        return [*windows(h, w, self.tile or max(_TILE//step*step, 16*self.halo), self.halo)]
+        return [*windows(h, w, self.tile or max(_TILE//step*step, 12*self.halo), self.halo)]
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #ee0375fc
 @patch
