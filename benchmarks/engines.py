@@ -58,9 +58,10 @@ print(code, time.perf_counter() - start[0], time.process_time() - start[1], used
 def from_file(name, engine, width, height):
     "Seconds and memory of the command, in a process of its own, start and imports included"
     with tempfile.TemporaryDirectory() as folder:
-        photograph(f'{folder}/in.jpg', width, height)
-        for i in range(2):      # the first finds the engine, and is not counted
-            done = subprocess.run([sys.executable, '-c', FROM_FILE, f'{folder}/in.jpg',
+        for i, size in enumerate(((1000, 1000), (width, height))):
+            # the small one finds the engine, and is not counted
+            photograph(f'{folder}/{i}.jpg', *size)
+            done = subprocess.run([sys.executable, '-c', FROM_FILE, f'{folder}/{i}.jpg',
                                    f'{folder}/out{i}.jpg', engine, name],
                                   capture_output=True, text=True, check=True)
     code, wall, cpu, memory = map(float, done.stdout.split()[-4:])
