@@ -9,7 +9,7 @@ from dl_denoise.ledger import save_record, surroundings
 from dl_denoise.metrics import psnr_of
 from dl_denoise.noise import GaussianNoise
 from dl_denoise.pictures.denoiser import load_denoiser
-from dl_denoise.pictures.engines import installed
+from dl_denoise.pictures.engines import installed_engines
 
 LEVELS = 15, 25, 50
 
@@ -19,7 +19,7 @@ def close(name, most):
     files, psnr = sorted(folder.glob('*.*'))[:most], {}
     ways = {'exact': load_denoiser(name, 'cpu')}
     for engine in 'torch', 'openvino':
-        if engine in installed(): ways[engine] = load_denoiser(name, 'cpu', engine=engine)
+        if engine in installed_engines(): ways[engine] = load_denoiser(name, 'cpu', engine=engine)
     for i, file in enumerate(files):
         y = load_image(file, 3)[None].float()/255
         for level in LEVELS:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 from dl_denoise.data import denoise_dls, sample_data
 from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
-from dl_denoise.pictures.engines import installed
+from dl_denoise.pictures.engines import installed_engines
 from dl_denoise.learner import denoise_learner
 from dl_denoise.ledger import save_record, surroundings
 from dl_denoise.models.blocks import create_model, n_params
@@ -183,7 +183,7 @@ def photo_ways(name):
     return {'DnCNN, plain': plain(create_model('dncnn', channels=3)),
             'photo-colour, plain': plain(load_denoiser('photo-colour', 'cpu').model),
             f'{name}, plain': plain(load_denoiser(name, 'cpu').model),
-            **{f'{name}, {e}': ours(e) for e in ('exact', *installed())},
+            **{f'{name}, {e}': ours(e) for e in ('exact', *installed_engines())},
             f"OpenCV's non-local means, h = {best}": lambda x: opencv(x, best), 'BM3D': bm3d}
 
 SLOW = 'DnCNN, plain', 'BM3D'       # measured once, on a quarter of the picture

@@ -31,6 +31,7 @@ from .noisy.neighbours import *
 from .noisy.more_noise import *
 from .noisy.stein import *
 from .pictures.tiles import *
+from .pictures.engines import *
 from .pictures.denoiser import *
 from .pictures.sigma import *
 from .pictures.evidence import *

@@ -9,10 +9,12 @@ from dl_denoise.models.blocks import best_precision, create_model
 from dl_denoise.noise import GaussianNoise
 from dl_denoise.pictures import engines
 from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
-from dl_denoise.pictures.engines import Runner, installed, memory_file, picture, remembered
+from dl_denoise.pictures.engines import (Runner, _memory_file, _picture, _remembered,
+                                         installed_engines)
 
 GREY = create_model('dncnn', depth=3, width=8)
-needs_openvino = pytest.mark.skipif('openvino' not in installed(), reason='OpenVINO is not installed')
+needs_openvino = pytest.mark.skipif('openvino' not in installed_engines(),
+                                    reason='OpenVINO is not installed')
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
@@ -31,7 +33,7 @@ def test_exact_unless_asked():
     x = torch.rand(1, 3, 368, 368)
     with torch.inference_mode():
         assert torch.equal(dn(x), dn.runner.net(x.to(memory_format=torch.channels_last)).contiguous())
-    assert dn.runner.engine == 'exact' and not dn.runner.half and not memory_file().exists()
+    assert dn.runner.engine == 'exact' and not dn.runner.half and not _memory_file().exists()
 
 @pytest.mark.parametrize('engine', ['torch', pytest.param('openvino', marks=needs_openvino)])
 def test_close_to_32_bits(engine):
@@ -75,22 +77,22 @@ def timed(monkeypatch, seconds):
     def quickest(run, x):
         tried.append(run)
         return seconds[len(tried) - 1]
-    monkeypatch.setattr(engines, 'quickest', quickest)
+    monkeypatch.setattr(engines, '_quickest', quickest)
     return tried
 
 def test_the_fastest_is_taken_and_remembered(monkeypatch):
-    monkeypatch.setattr(engines, 'installed', lambda: ['torch'])
+    monkeypatch.setattr(engines, 'installed_engines', lambda: ['torch'])
     tried = timed(monkeypatch, [2., 1.])
     one = Runner(GREY, engine='auto', half=True)
-    monkeypatch.setattr(engines, 'CLOSE', 1.)           # the weights are random
+    monkeypatch.setattr(engines, '_CLOSE', 1.)           # the weights are random
     assert one.choice(1 << 20) == 'torch' and len(tried) == 2
-    assert [*remembered().values()] == ['torch']
+    assert [*_remembered().values()] == ['torch']
     again = Runner(GREY, engine='auto', half=True)
     assert again.choice(1 << 20) == 'torch' and len(tried) == 2
     other = Runner(create_model('dncnn', depth=4, width=8), engine='auto', half=True)
     timed(monkeypatch, [1., 2.])
     assert other.choice(1 << 20) == 'exact'             # another network, another trial
-    assert sorted(remembered().values()) == ['exact', 'torch']
+    assert sorted(_remembered().values()) == ['exact', 'torch']
 
 def test_what_a_trial_depends_on(monkeypatch):
     key = Runner(GREY, engine='auto').key()
@@ -113,11 +115,11 @@ def test_small_work_waits_for_nothing(monkeypatch):
 def test_a_damaged_memory(text, monkeypatch):
     "is as good as none"
     monkeypatch.setattr(Runner, 'trial', lambda self: dict(exact=1.))
-    memory_file().parent.mkdir(parents=True)
-    memory_file().write_text(text)
+    _memory_file().parent.mkdir(parents=True)
+    _memory_file().write_text(text)
     one = Runner(GREY, engine='auto')
     assert one.fastest() == 'exact'
-    assert json.loads(memory_file().read_text())[one.key()] == 'exact'
+    assert json.loads(_memory_file().read_text())[one.key()] == 'exact'
 
 def test_no_place_to_remember(monkeypatch, tmp_path):
     (tmp_path/'file').write_text('')
@@ -129,8 +131,8 @@ def test_a_remembered_engine_that_is_gone(monkeypatch):
     "is not asked for again"
     monkeypatch.setattr(Runner, 'trial', lambda self: dict(openvino=1.))
     Runner(GREY, engine='auto').fastest()
-    monkeypatch.setattr(engines, 'installed', lambda: ['torch'])
-    monkeypatch.setattr(Runner, 'key', lambda self: [*remembered()][0])
+    monkeypatch.setattr(engines, 'installed_engines', lambda: ['torch'])
+    monkeypatch.setattr(Runner, 'key', lambda self: [*_remembered()][0])
     monkeypatch.setattr(Runner, 'trial', lambda self: dict(exact=1.))
     assert Runner(GREY, engine='auto').fastest() == 'exact'
 
@@ -139,7 +141,7 @@ def test_a_remembered_engine_that_is_gone(monkeypatch):
 def test_one_that_fails_is_left_out_with_one_warning(monkeypatch):
     def broken(net, channels, half): raise RuntimeError('no such instruction\nand much more')
     monkeypatch.setitem(engines.PROGRAMS, 'openvino', broken)
-    monkeypatch.setattr(engines, 'installed', lambda: ['openvino'])
+    monkeypatch.setattr(engines, 'installed_engines', lambda: ['openvino'])
     x = torch.rand(1, 1, 400, 400)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter('always')
@@ -154,7 +156,7 @@ def test_one_that_is_too_coarse_is_left_out(monkeypatch):
         exact = engines.with_torch(net, channels, False)
         return lambda x: exact(x) + .5/255
     monkeypatch.setitem(engines.PROGRAMS, 'openvino', coarse)
-    monkeypatch.setattr(engines, 'installed', lambda: ['openvino'])
+    monkeypatch.setattr(engines, 'installed_engines', lambda: ['openvino'])
     assert [*Runner(GREY, engine='auto', half=False).trial(64)] == ['exact']
 
 @pytest.mark.parametrize('engine', ['openvino', 'onnxruntime'])
@@ -162,13 +164,13 @@ def test_not_installed(engine, monkeypatch):
     monkeypatch.setattr(engines, 'find_spec', lambda name: None)
     with pytest.raises(UsageError, match=r'pip install .dl_denoise\[(openvino|onnx)\]'):
         Denoiser(GREY, device='cpu', engine=engine)
-    assert installed() == ['torch']
+    assert installed_engines() == ['torch']
 
 # ---- the command
 
 def test_the_command_chooses_by_itself(tmp_path, monkeypatch, capsys):
     "denoise takes auto, and exact gives the bits of 32-bit torch"
-    x = (picture(3, 400, 410)[0].permute(1, 2, 0).clamp(0, 1)*255).round().byte().numpy()
+    x = (_picture(3, 400, 410)[0].permute(1, 2, 0).clamp(0, 1)*255).round().byte().numpy()
     Image.fromarray(x).save(tmp_path/'in.png')
     asked = []
     def fastest(self):
