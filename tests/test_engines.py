@@ -24,7 +24,8 @@ def cache(tmp_path, monkeypatch):
 def photographs():
     "Three clean colour pictures and the same with noise of 25 of 255"
     for i, name in enumerate(('astronaut', 'coffee', 'chelsea')):
-        y = torch.from_numpy(getattr(skimage.data, name)()[100:260, 150:310].copy()).permute(2, 0, 1)[None]/255
+        part = getattr(skimage.data, name)()[100:260, 150:310].copy()
+        y = torch.from_numpy(part).permute(2, 0, 1)[None]/255
         yield y, GaussianNoise(25/255)(y, torch.Generator().manual_seed(i))
 
 def test_exact_unless_asked():

@@ -16,7 +16,7 @@ print(before/1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6)
 """
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')
-@pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
+@pytest.mark.parametrize('engine', ['exact', 'onnxruntime'])
 def test_fifty_megapixels(engine):
     """The width of the packaged networks, but few layers: memory is that of two neighbouring layers,
     however many there are"""
