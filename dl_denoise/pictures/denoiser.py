@@ -61,6 +61,11 @@ def through(self:Denoiser, noisy, pixels):
     planes = noisy.flatten(0, 1)[:, None].expand(-1, self.channels, -1, -1)      # every colour by itself
     return self.runner(planes, pixels).mean(1).reshape(noisy.shape)
 
+def _is_even(x):
+    "Has an image of whole numbers one value only? Most are told by their corner"
+    first = x[0, 0, 0, 0]
+    return bool((x[..., :32, :32] == first).all() and (x == first).all())
+
 @patch
 def restore(self:Denoiser, x, strength, progress, white):
     "Denoise a tensor `[B,C,H,W]` of any kind, tile by tile"
@@ -71,7 +76,7 @@ def restore(self:Denoiser, x, strength, progress, white):
                            f"the shape {list(x.shape)} as [batch, channel, height, width]; pictures have "
                            f"1 or 3")
     # no noise
-    if x.numel() > 1 and (x == x.flatten()[0]).all() and not x.is_floating_point(): return x.clone()
+    if x.numel() > 1 and not x.is_floating_point() and _is_even(x): return x.clone()
     out, n = torch.empty_like(x), max(1, (self.tile or _TILE)**2//(H*W))
     tiles = self.windows(H, W)
     work = [(slice(i, i+n), *tile) for i in range(0, B, n) for tile in tiles]
