@@ -14,7 +14,8 @@ from pathlib import Path
 from fastcore.docments import docments
 from fastcore.script import anno_parser
 from ..core import (ENGINES, EXPERIMENTS, MODELS, PHOTOS, PRECISIONS, WAYS, DenoiseError,
-                             UsageError, cards, data_source, find_card, is_file_name, number, pick, training_of, whole)
+                             UsageError, cards, data_source, find_card, is_file_name, number, pick,
+                             training_of, whole)
 
 # %% ../../nbs/06_play/01_cli.ipynb #a4bc05bd
 COMMANDS = {}
