@@ -17,8 +17,8 @@ def speed(model, size, repeats):
     x, model = torch.rand(1, 1, size, size), model.eval()
     def plain(x):
         with torch.no_grad(): return model(x)
-    ways = {'plain': plain, **{e: Denoiser(model, dict(channels=1), 'cpu', engine=e)
-                               for e in ('torch', 'onnxruntime')}}
+    ways = {'plain': plain, **{n: Denoiser(model, dict(channels=1), 'cpu', engine=e)
+                               for n, e in dict(torch='exact', onnxruntime='onnxruntime').items()}}
     for fn in ways.values(): fn(x)
     times = {n: [] for n in ways}
     for _ in range(repeats):
@@ -30,7 +30,7 @@ def speed(model, size, repeats):
 def large(megapixels):
     "Seconds, and the largest memory of this process, for a grey 8-bit picture"
     side = int((megapixels*1e6)**.5)
-    t = seconds(load_denoiser('photo-grey', 'cpu'),
+    t = seconds(load_denoiser('photo-grey', 'cpu', engine='auto'),
                 torch.randint(0, 256, (1, 1, side, side), dtype=torch.uint8))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'linux' else 1e9)
     return dict(megapixels=round(side**2/1e6, 1), seconds=round(t, 1), largest_memory_gb=round(memory, 2))

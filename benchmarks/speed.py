@@ -1,9 +1,10 @@
 """Images per second: our Learner beside a plain PyTorch loop and beside fastai's usual DataBlock of
-PNG files, and our inference beside the plain network's"""
+PNG files, and our inference beside the plain network's. With --photos NAME: seconds per megapixel of a
+colour photograph, of each engine and of others' programs (pip install opencv-python-headless bm3d)"""
 import os, statistics, tempfile, time
 from functools import partial
 from pathlib import Path
-import torch
+import numpy as np, torch
 from fastai.vision.all import (Adam, Callback, DataBlock, ImageBlock, IndexSplitter, Learner, MSELossFlat,
                                PILImageBW, TensorImageBW, Transform,
                                get_image_files, set_seed)
@@ -11,10 +12,12 @@ from fastcore.script import call_parse
 from PIL import Image
 from torch import nn
 from dl_denoise.data import denoise_dls, sample_data
-from dl_denoise.pictures.denoiser import Denoiser
+from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
+from dl_denoise.pictures.engines import installed_engines
 from dl_denoise.learner import denoise_learner
 from dl_denoise.ledger import save_record, surroundings
 from dl_denoise.models.blocks import create_model, n_params
+from dl_denoise.metrics import psnr_of
 from dl_denoise.noise import GaussianNoise
 
 NOISE, LR = GaussianNoise(.5, clip=True), 2e-3
@@ -139,6 +142,70 @@ def inference(make, device, repeats, bs=256):
         told[f'{what}, plain / ours'] = round(ratio(times['ours'], times['plain']), 3)
     return told
 
+# ---- photographs
+
+SIGMA = 25      # of 255
+STRENGTHS = 8, 12, 16, 20, 25, 30       # what OpenCV's non-local means may be set to
+
+def noisy_photo(clean, side=None):
+    "A photograph `[H,W,3]`, repeated up to a size, and the same with noise; floats"
+    side = side or min(clean.shape[:2])
+    n = -(-side//min(clean.shape[:2]))
+    y = (np.tile(clean, (n, n, 1))[:side, :side]/255).astype(np.float32)
+    return y, y + np.random.default_rng(0).normal(0, SIGMA/255, y.shape).astype(np.float32)
+
+def error(result, y): return float(np.square(result - y).mean())
+
+def opencv(x, strength):
+    "OpenCV's non-local means; it takes 8 bits"
+    import cv2
+    cv2.setNumThreads(torch.get_num_threads())
+    whole = (x*255).round().clip(0, 255).astype(np.uint8)
+    return cv2.fastNlMeansDenoisingColored(whole, None, strength, strength, 7, 21)/np.float32(255)
+
+def bm3d(x):
+    "BM3D for colours, told how strong the noise is"
+    from bm3d import bm3d_rgb
+    return bm3d_rgb(x, SIGMA/255)
+
+def on_tensor(fn):
+    "A function of a batch as one of an array"
+    def run(x): return fn(torch.from_numpy(x).permute(2, 0, 1)[None])[0].permute(1, 2, 0).numpy()
+    return torch.inference_mode()(run)
+
+def photo_ways(name):
+    "Way to clean a photograph -> a function of an array"
+    import skimage
+    y, x = noisy_photo(skimage.data.coffee())           # to choose a setting by, not to measure on
+    best = min(STRENGTHS, key=lambda h: error(opencv(x, h), y))
+    def plain(model): return on_tensor(model.eval())
+    def ours(engine): return on_tensor(load_denoiser(name, 'cpu', engine=engine))
+    return {'DnCNN, plain': plain(create_model('dncnn', channels=3)),
+            'photo-colour, plain': plain(load_denoiser('photo-colour', 'cpu').model),
+            f'{name}, plain': plain(load_denoiser(name, 'cpu').model),
+            **{f'{name}, {e}': ours(e) for e in ('exact', *installed_engines())},
+            f"OpenCV's non-local means, h = {best}": lambda x: opencv(x, best), 'BM3D': bm3d}
+
+SLOW = 'DnCNN, plain', 'BM3D'       # measured once, on a quarter of the picture
+
+def photographs(name, side, repeats):
+    "Seconds per megapixel by the clock and of the processor, the least of each, and PSNR"
+    import skimage
+    clean, told = skimage.data.astronaut(), {}
+    for way, run in photo_ways(name).items():
+        size, times = (side//2, []) if way in SLOW else (side, [])
+        y, x = noisy_photo(clean, size)
+        if way not in SLOW: run(x[:512, :512])
+        for _ in range(1 if way in SLOW else repeats):
+            start = time.perf_counter(), time.process_time()
+            result = run(x)
+            times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+        wall, cpu = (round(min(t)/size**2*1e6, 3) for t in zip(*times))
+        told[way] = dict(seconds=wall, cpu_seconds=cpu, side=size)
+        if way != 'DnCNN, plain': told[way]['psnr'] = round(psnr_of(error(result, y)), 2)
+        print(f'  {way:<40}{told[way]}', flush=True)
+    return told
+
 @call_parse
 def main(
     out:str='speed',         # Folder for the records
@@ -148,12 +215,20 @@ def main(
     repeats:int=5,           # Rounds; the median counts
     device:str='',           # By default the GPU if there is one
     precision:str='auto',    # As for `denoise_learner`
+    photos:str='',           # Measure photographs with this packaged denoiser, and no training
+    side:int=1024,           # Height and width of the photograph
     overwrite:bool=False     # Replace records that are there?
 ):
     "Measure speed on this machine, which should be idle, and write a record for each network"
     device = torch.device(device or ('cuda' if torch.cuda.is_available() else 'cpu'))
     if precision == 'auto':
         precision = 'bf16' if device.type == 'cuda' and torch.cuda.is_bf16_supported() else 'fp32'
+    if photos:
+        load = os.getloadavg()[0] if hasattr(os, 'getloadavg') else None
+        record = dict(experiment='engines', variant='speed', model=photos, data='astronaut', sigma=SIGMA,
+                      threads=torch.get_num_threads(), load_before=load, repeats=repeats,
+                      ways=photographs(photos, side, repeats), **surroundings('cpu'))
+        return print('  written to', save_record(record, out, overwrite))
     for name in networks.split(',') if networks else NETWORKS:
         arch, arguments, n = NETWORKS[name]
         make = partial(create_model, arch, **arguments)

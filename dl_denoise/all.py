@@ -30,7 +30,10 @@ from .noisy.blind_spot import *
 from .noisy.neighbours import *
 from .noisy.more_noise import *
 from .noisy.stein import *
+
+# %% ../nbs/07_ledger/05_all.ipynb #7b0e4a12
 from .pictures.tiles import *
+from .pictures.engines import *
 from .pictures.denoiser import *
 from .pictures.sigma import *
 from .pictures.evidence import *

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['HERE', 'TITLES', 'MODELS', 'NETWORKS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'PRECISIONS',
-           'SCHEDULES', 'WEIGHTS', 'DATA_TERMS', 'DenoiseError', 'UsageError', 'pick', 'number', 'whole', 'data_source',
-           'atomic', 'strays', 'save_json', 'file_hash', 'download', 'is_watched', 'bar', 'processes', 'join_processes',
-           'gathered', 'first_process_first', 'chosen_device', 'cards', 'find_card', 'is_file_name', 'training_of']
+           'ENGINES', 'SCHEDULES', 'WEIGHTS', 'DATA_TERMS', 'DenoiseError', 'UsageError', 'pick', 'number', 'whole',
+           'data_source', 'atomic', 'strays', 'save_json', 'file_hash', 'cache_folder', 'download', 'is_watched', 'bar',
+           'processes', 'join_processes', 'gathered', 'first_process_first', 'chosen_device', 'cards', 'find_card',
+           'is_file_name', 'training_of']
 
 # %% ../nbs/07_ledger/03_core.ipynb #8ed6dd61
 import difflib, errno, glob, hashlib, json, math, os, re, shutil, sys, tempfile, urllib.error, urllib.request
@@ -49,6 +50,7 @@ PICTURE_SETS = ('bsd68', 'set12', 'train400', 'cbsd68', 'cbsd432')
 PHOTOS = ('dncnn-25', 'dncnn-blind', 'dncnn-15', 'dncnn-50', 'photo-grey', 'photo-colour',
           'unet-grey', 'unet-colour', 'photo-real')
 PRECISIONS = ('auto', 'fp32', 'bf16')
+ENGINES = ('exact', 'auto', 'torch', 'openvino', 'onnxruntime')
 SCHEDULES = ('one_cycle', 'constant')
 
 # %% ../nbs/07_ledger/03_core.ipynb #5fadf0b7
@@ -143,6 +145,10 @@ def file_hash(
     return f'{algorithm}:{h.hexdigest()}'
 
 # %% ../nbs/07_ledger/03_core.ipynb #cd1428c2
+def cache_folder() -> Path:
+    "Where downloads lie, and what was found out about this machine"
+    return Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()/'dl_denoise'
+
 def _fetch(url, part, timeout):
     "Append what `url` still has to give to the file `part`"
     have = part.stat().st_size if part.exists() else 0

@@ -19,8 +19,9 @@ from fastcore.basics import detuplify, patch
 from fastcore.foundation import L
 from fastai.data.core import TfmdDL, DataLoaders
 from fastai.torch_core import TensorBase, to_detach
-from .core import (DIGIT_SETS, PICTURE_SETS, DenoiseError, UsageError, chosen_device,
-                             data_source, download, file_hash, first_process_first, pick)
+from .core import (DIGIT_SETS, PICTURE_SETS, DenoiseError, UsageError, cache_folder,
+                             chosen_device, data_source, download, file_hash,
+                             first_process_first, pick)
 from .noise import Noise
 from .plot import show_rows
 from .ranges import as_batch, to_unit, white_of
@@ -188,9 +189,8 @@ _IDX_FILES = ('train-images-idx3-ubyte.gz', 't10k-images-idx3-ubyte.gz')
 
 def data_folders():
     "Where data is looked for: `DL_DENOISE_DATA` if it is set, then the cache"
-    cache = Path(os.environ.get('XDG_CACHE_HOME', '~/.cache')).expanduser()/'dl_denoise'
     named = os.environ.get('DL_DENOISE_DATA')
-    return [Path(named).expanduser(), cache] if named else [cache]
+    return [Path(named).expanduser(), cache_folder()] if named else [cache_folder()]
 
 def at_hand(
     name:str        # A data set's name

@@ -24,7 +24,7 @@ from .core import (PRECISIONS, SCHEDULES, DenoiseError, UsageError, atomic, gath
 from .data import load_image
 from .ledger import surroundings
 from .metrics import psnr
-from .models.blocks import n_params
+from .models.blocks import best_precision, n_params
 
 # %% ../nbs/02_clean/01_learner.ipynb #952f3e91
 class DenoiseLearner(Learner):
@@ -105,7 +105,7 @@ def denoise_learner(
         dls, model, loss_func=loss_func or nn.MSELoss(), opt_func=opt_func, lr=lr, wd=wd,
         metrics=metrics, cbs=[ChannelsLast(), FloatPrediction(), StopOnNaN(), *L(cbs)],
         **kwargs)
-    if precision == 'auto': precision = _best_precision(dls.device)
+    if precision == 'auto': precision = best_precision(dls.device)
     learn.precision = precision
     if not is_watched(): log_lines(learn)
     return learn
@@ -197,19 +197,6 @@ def _check_model(dls, model):
     if out.shape != x.shape:
         raise DenoiseError(f"the network turns images of shape {shape} into {list(out.shape[1:])}; "
                            f"a denoiser keeps the shape: {advice}")
-
-def _cpu_has_bf16():
-    """Does the processor say that it has AVX-512's or AMX's instructions for bfloat16?
-    Old torch cannot ask"""
-    ask = getattr(torch.cpu, 'get_capabilities', dict)
-    return any(ask().get(o) for o in ('avx512_bf16', 'amx_bf16'))
-
-def _best_precision(device):
-    "bf16 on a GPU or a processor that multiplies it natively, else fp32"
-    if device.type == 'cuda': native = torch.cuda.is_bf16_supported()
-    elif device.type == 'cpu': native = _cpu_has_bf16()
-    else: native = False
-    return 'bf16' if native else 'fp32'
 
 # %% ../nbs/02_clean/01_learner.ipynb #d15e0006
 def _trainer(device, sync_bn, kwargs):

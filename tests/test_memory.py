@@ -16,7 +16,7 @@ print(before/1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6)
 """
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')
-@pytest.mark.parametrize('engine', ['torch', 'onnxruntime'])
+@pytest.mark.parametrize('engine', ['exact', 'onnxruntime'])
 def test_large_picture(engine):
     """The width of the packaged networks, but few layers: memory is that of neighbouring layers, however
     many there are. All 64 channels of this picture at once would take 3.2 GB"""

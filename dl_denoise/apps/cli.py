@@ -9,13 +9,14 @@ __all__ = ['COMMANDS', 'SHARED', 'command', 'checked', 'listed', 'demo1', 'demo2
 # %% ../../nbs/06_play/01_cli.ipynb #f16396bc
 import difflib, inspect, os, shutil, sys, tempfile, warnings
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from fastcore.docments import docments
 from fastcore.script import anno_parser
-from ..core import (EXPERIMENTS, MODELS, PHOTOS, PRECISIONS, WAYS, DenoiseError, UsageError, cards,
-                             data_source, find_card, is_file_name, join_processes, number, pick,
-                             processes, training_of, whole)
+from ..core import (ENGINES, EXPERIMENTS, MODELS, PHOTOS, PRECISIONS, WAYS, DenoiseError,
+                             UsageError, cards, data_source, find_card, is_file_name, join_processes,
+                             number, pick, processes, training_of, whole)
 
 # %% ../../nbs/06_play/01_cli.ipynb #a4bc05bd
 COMMANDS = {}
@@ -217,6 +218,7 @@ def denoise(
     white:float=None,         # value of white in pictures of 16 bits or floats (found by itself)
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png
     preview:bool=False,       # write only NAME-preview.png: the middle of one picture at several strengths
+    engine:str='auto',        # the program that computes: exact, torch, openvino, onnxruntime (the fastest)
     jobs:int=1,               # pictures at the same time
     quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace results that are there
@@ -228,6 +230,7 @@ def denoise(
     _check_denoise(out or ('.' if preview else None), model, sigma, strength, poisson, white, report, quality,
                    max_megapixels)
     whole(jobs, '--jobs')
+    pick(engine, ENGINES, 'engine')
     if overwrite and resume:
         raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
                          "of the two")
@@ -235,7 +238,8 @@ def denoise(
         from dl_denoise.pictures.cleaning import Cleaning, preview_file
         from dl_denoise.pictures.denoiser import load_denoiser
         how = Cleaning(model, sigma, poisson=poisson, white=white, max_megapixels=max_megapixels)
-        print(preview_file(inputs[0], _preview_beside(inputs[0], out), load_denoiser, how))
+        print(preview_file(inputs[0], _preview_beside(inputs[0], out),
+                           partial(load_denoiser, engine=engine), how))
         return
     from dl_denoise.pictures.folders import denoise_files, plan
     pairs, told = plan(inputs, out, report), sys.stderr if out == '-' else sys.stdout
@@ -245,7 +249,7 @@ def denoise(
     def say(line): print(line, file=told, flush=True)
     n = denoise_files(pairs, jobs, overwrite, resume, say, model=model, sigma=sigma, strength=strength,
                       poisson=poisson, white=white, quality=quality, report=report,
-                      max_megapixels=max_megapixels)
+                      max_megapixels=max_megapixels, engine=engine)
     if len(pairs) > 1: say(f'{n} picture{"s"*(n != 1)} cleaned; the results are in {out}')
 
 # %% ../../nbs/06_play/01_cli.ipynb #fc200a98

@@ -110,12 +110,12 @@ def _sweep(pairs):
         for stray in strays(out): stray.unlink(missing_ok=True)
 
 # %% ../../nbs/04_pictures/06_folders.ipynb #9d9dc1e7
-def _loader():
+def _loader(engine):
     "A function that loads each denoiser once"
     from dl_denoise.pictures.denoiser import load_denoiser
     lock, have = Lock(), {}
     def loaded(name):
-        with lock: return have.get(name) or have.setdefault(name, load_denoiser(name))
+        with lock: return have.get(name) or have.setdefault(name, load_denoiser(name, engine=engine))
     return loaded
 
 def _done(pair, work):
@@ -146,6 +146,7 @@ def denoise_files(
     overwrite:bool=False,       # Replace results that are there?
     resume:bool=False,          # Keep results that are there, and do the others?
     say=None,                   # Gets a line for each picture
+    engine:str='exact',         # As for `Denoiser`
     **kwargs                    # As for `cleaning.Cleaning`: model, sigma, strength, ...
 ) -> int:                       # How many were cleaned
     "Clean files; past a bad one the others go on, and the error comes at the end"
@@ -157,7 +158,7 @@ def denoise_files(
     _sweep(todo)
     if before: say(f'{before} of {len(pairs)} results are there already and stay as they are')
     seen, several = sys.stderr.isatty(), len(todo) > 1
-    how, loaded, done, bad = Cleaning(**kwargs, progress=seen and not several), _loader(), before, []
+    how, loaded, done, bad = Cleaning(**kwargs, progress=seen and not several), _loader(engine), before, []
     come = _as_they_come(todo, lambda pair: denoise_file(*pair, loaded, how), jobs)
     try:      # a progress bar writes even if it is not shown
         with contextlib.redirect_stdout(sys.stderr if seen else io.StringIO()):
