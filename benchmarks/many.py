@@ -28,19 +28,21 @@ def timed(fn, clock=time.perf_counter):
     return clock() - t, result
 
 def over_workers(folder, pictures, size, repeats):
-    "The same folder by one worker and by two, in turns; their medians on the clock and in processor time"
+    """The same folder by one worker and by two, in turns; their medians on the clock, which other work on
+    the machine slows, and in the workers' processor time, which it does not"""
     for i in range(pictures): write_picture(Picture(micrograph(size, i), format='TIFF'), folder/f'in/{i:03}.tif')
     pairs, rows = plan(folder/'in', folder/'out'), []
-    for turn in range(repeats):
-        for n in (1, 2) if turn % 2 else (2, 1):
-            with connect(f'local:{n}') as client:
-                def clean(): denoise_many(pairs, client, overwrite=True, say=lambda line: None, model=MODEL)
-                clean()     # every worker has loaded its network
-                before = sum(client.run(time.process_time).values())
-                wall, _ = timed(clean)
-                busy = sum(client.run(time.process_time).values()) - before
-            rows.append(dict(workers=n, seconds=wall, processor=busy))
-            print(rows[-1], flush=True)
+    with connect('local:1') as one, connect('local:2') as two:      # whoever is not asked does nothing
+        clients = {1: one, 2: two}
+        def clean(n): denoise_many(pairs, clients[n], overwrite=True, say=lambda line: None, model=MODEL)
+        def busy(n): return sum(clients[n].run(time.process_time).values())
+        for n in clients: clean(n)      # every worker has loaded its network
+        for turn in range(repeats):
+            for n in (1, 2) if turn % 2 else (2, 1):
+                before = busy(n)
+                wall, _ = timed(lambda: clean(n))
+                rows.append(dict(workers=n, seconds=wall, processor=busy(n) - before))
+                print(rows[-1], flush=True)
     def rate(n, key): return pictures/statistics.median(r[key] for r in rows if r['workers'] == n)
     return dict(pictures=pictures, size=size, repeats=repeats,
                 pictures_per_second={n: rate(n, 'seconds') for n in (1, 2)},
@@ -57,10 +59,11 @@ def by_steps(folder, size, repeats):
         write, _ = timed(lambda: write_picture(result, folder/'clean.tif'), time.process_time)
         rows.append(dict(read=read, network=network, write=write))
         print(rows[-1], flush=True)
-    return dict(size=size, bytes=path.stat().st_size + (folder/'clean.tif').stat().st_size, repeats=repeats,
+    return dict(size=size, bytes=dict(read=path.stat().st_size, write=(folder/'clean.tif').stat().st_size),
+                repeats=repeats,
                 processor_seconds={k: statistics.median(r[k] for r in rows) for k in rows[0]})
 
-def disk(folder, megabytes=400):
+def disk(folder, megabytes=200):
     "Megabytes per second of the disk, written until they are there, and read when the system forgot them"
     data, path = np.random.default_rng(0).bytes(megabytes << 20), folder/'disk'
     def write():
@@ -72,12 +75,12 @@ def disk(folder, megabytes=400):
     read = timed(path.read_bytes)[0]
     return dict(write=(megabytes << 20)/1e6/wrote, read=(megabytes << 20)/1e6/read)
 
-def scheduler(tasks=2000):
-    "Tasks per second that do nothing: what the scheduler itself can hand out"
-    with connect('local:2') as client:
+def scheduler(tasks=1000):
+    "Tasks that do nothing in a processor second of the scheduler and its client: what they can hand out"
+    with connect('local:1') as client:
         def ask(n): client.gather(client.map(abs, range(n), pure=False))
         ask(100)
-        return tasks/timed(lambda: ask(tasks))[0]
+        return tasks/timed(lambda: ask(tasks), time.process_time)[0]
 
 def large(gigabytes, folder):
     "Seconds and the largest memory of this process, from Zarr to Zarr with a quick network"
@@ -90,22 +93,23 @@ def large(gigabytes, folder):
                           dtype='uint16', compressors=None)
     a = micrograph(side, 0)
     for i in range(planes): z[i] = np.roll(a, i, 0)
+    def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'linux' else 1e9)
+    before = peak()
     wall, _ = timed(lambda: denoise_zarr(folder/'in.zarr', folder/'out.zarr',
-                                         Cleaning(str(folder/f'{name}.json'), sigma=5.)))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'linux' else 1e9)
+                                         Cleaning(str(folder/f"{name}.json"))))
     out = zarr.open(str(folder/'out.zarr'), mode='r')
     assert out.shape == z.shape and out[planes-1].std() > 0
     return dict(gigabytes=planes*2*side**2/1e9, shape=[planes, side, side], seconds=wall,
-                largest_memory_gb=memory)
+                memory_before_gb=before, largest_memory_gb=peak())
 
 @call_parse
 def main(
     out:str='many',         # Folder for the records
-    pictures:int=24,        # In the folder that is cleaned by one worker and by two
+    pictures:int=24,        # In the folder that is cleaned by one worker and by two; 0 leaves this out
     size:int=192,           # Their height and width
     repeats:int=3,          # Rounds; the median counts
-    micro:int=2048,         # Height and width of the micrograph whose steps are measured; 0 leaves all this out
-    volume:float=0.,        # Measure the memory of a volume of so many gigabytes
+    micro:int=2048,         # Height and width of the micrograph whose steps are measured; 0 leaves this out
+    volume:float=0.,        # Measure the memory of a volume of so many gigabytes; 0 leaves this out
     overwrite:bool=False    # Replace records that are there?
 ):
     "Measure on this machine, which should be idle; the records say how busy it was"
@@ -120,7 +124,6 @@ def main(
             with multiprocessing.get_context('spawn').Pool(1) as pool:
                 told = pool.apply(large, (volume, d))
             keep('volume', 'dncnn-2x4', **told)
-        if not micro: return
-        keep('steps', MODEL, disk_megabytes_per_second=disk(Path(d)), tasks_per_second=scheduler(),
-             **by_steps(Path(d), micro, 2))
-        keep('workers', MODEL, **over_workers(Path(d), pictures, size, repeats))
+        if micro: keep('steps', MODEL, disk_megabytes_per_second=disk(Path(d)), tasks_per_second=scheduler(),
+                       **by_steps(Path(d), micro, repeats))
+        if pictures: keep('workers', MODEL, **over_workers(Path(d), pictures, size, repeats))

@@ -81,7 +81,7 @@ def test_killed_client(folder, client, model):
     out = folder/'resumed'
     p = subprocess.Popen([*COMMAND, 'denoise', str(folder/'in'), '-o', str(out), '--model', model,
                           '--scheduler', client.scheduler.address], stdout=subprocess.DEVNULL)
-    end = time.time() + 100
+    end = time.time() + 400      # starting up may take long
     while not list(out.rglob('[0-9]*.png')) and p.poll() is None and time.time() < end: time.sleep(.01)
     p.kill()
     assert p.wait() == -signal.SIGKILL
@@ -140,11 +140,11 @@ def test_blocks_are_the_whole(net, kwargs, dtype):
 
 def test_sides():
     for n, chunk, tile, step, halo in [(1000, 64, 512, 8, 104), (515, 64, 128, 8, 104), (90, 30, 128, 4, 16),
-                                       (4000, 333, 512, 8, 16), (4000, 1999, 512, 8, 16)]:
+                                       (4000, 300, 512, 8, 16), (4000, 1999, 512, 8, 16)]:
         parts = many.side_chunks(n, chunk, tile, step, halo)
         assert sum(parts) == n and all(o % step == 0 for o in parts[:-1])
         assert len(parts) == 1 or min(parts) >= halo
-        if n > 2000 and chunk == 333: assert parts[0] % chunk == 0
+        if chunk == 300: assert parts[0] == 600      # on the grid, and on the borders of the chunks
 
 @pytest.mark.parametrize('x,words', [
     (np.zeros((9, 9), np.int16), 'its numbers are int16'), (np.zeros(9, np.uint8), 'height, width'),
