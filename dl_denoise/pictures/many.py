@@ -258,7 +258,7 @@ def connect(
     from dask.distributed import Client, LocalCluster
     logging.getLogger('distributed').setLevel(logging.CRITICAL)      # what matters is told at the end
     if n:
-        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=None,
+        with LocalCluster(n_workers=n, threads_per_worker=1, dashboard_address=':0',
                           silence_logs=logging.CRITICAL) as cluster, Client(cluster) as client: yield client
         return
     try: client = Client(scheduler, timeout=5)
