@@ -30,7 +30,8 @@ def timed(fn, clock=time.perf_counter):
 def over_workers(folder, pictures, size, repeats):
     """The same folder by one worker and by two, in turns; their medians on the clock, which other work on
     the machine slows, and in the workers' processor time, which it does not"""
-    for i in range(pictures): write_picture(Picture(micrograph(size, i), format='TIFF'), folder/f'in/{i:03}.tif')
+    for i in range(pictures):
+        write_picture(Picture(micrograph(size, i), format='TIFF'), folder/f'in/{i:03}.tif')
     pairs, rows = plan(folder/'in', folder/'out'), []
     with connect('local:1') as one, connect('local:2') as two:      # whoever is not asked does nothing
         clients = {1: one, 2: two}
@@ -93,7 +94,8 @@ def large(gigabytes, folder):
                           dtype='uint16', compressors=None)
     a = micrograph(side, 0)
     for i in range(planes): z[i] = np.roll(a, i, 0)
-    def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'linux' else 1e9)
+    unit = 1e6 if sys.platform == 'linux' else 1e9
+    def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/unit
     before = peak()
     wall, _ = timed(lambda: denoise_zarr(folder/'in.zarr', folder/'out.zarr',
                                          Cleaning(str(folder/f"{name}.json"))))

@@ -121,7 +121,8 @@ def test_batches(tmp_path):
 
 # ---- arrays
 
-@pytest.mark.parametrize('net,kwargs', [('unet', dict(channels=1, widths=(4, 4, 4), blocks=1)), ('dncnn', dict(depth=4, width=4))])
+@pytest.mark.parametrize('net,kwargs', [('unet', dict(widths=(4, 4, 4), blocks=1)),
+                                        ('dncnn', dict(depth=4, width=4))])
 @pytest.mark.parametrize('dtype', ['uint8', 'uint16', 'float32'])
 def test_blocks_are_the_whole(net, kwargs, dtype):
     "Odd sizes, chunks that fit no grid, a corner without noise: as if each plane were cleaned whole"
@@ -148,7 +149,8 @@ def test_sides():
 
 @pytest.mark.parametrize('x,words', [
     (np.zeros((9, 9), np.int16), 'its numbers are int16'), (np.zeros(9, np.uint8), 'height, width'),
-    (np.zeros((9, 9, 3), np.uint8), 'channels before both'), (np.zeros((0, 9, 9), np.uint8), 'height, width')])
+    (np.zeros((9, 9, 3), np.uint8), 'channels before both'),
+    (np.zeros((0, 9, 9), np.uint8), 'height, width')])
 def test_no_planes(x, words):
     with pytest.raises(DenoiseError, match=words): many.denoise_array(da.from_array(x), 'photo-grey')
 
@@ -163,7 +165,9 @@ AXES = [dict(name='c', type='channel'), dict(name='z', type='space', unit='micro
 
 def ome(path, x, version):
     "A small OME-Zarr image of two levels"
-    def level(i): return dict(path=f'{i}', coordinateTransformations=[dict(type='scale', scale=[1, .5, 2**i, 2**i])])
+    def level(i):
+        scale = dict(type='scale', scale=[1, .5, 2**i, 2**i])
+        return dict(path=f'{i}', coordinateTransformations=[scale])
     image = dict(version=version, axes=AXES, name='cell', datasets=[level(0), level(1)], type='mean')
     told = dict(multiscales=[image], omero=dict(channels=[dict(color='FF0000', window=dict(start=0, end=9))]))
     v3 = version == '0.5'

@@ -205,7 +205,7 @@ def evaluate(
 # %% ../../nbs/06_play/01_cli.ipynb #5b858c41
 @command
 def denoise(
-    inputs:list,              # pictures, folders, patterns such as 'scans/*.tif', a Zarr, or - for standard input
+    inputs:list,              # pictures, folders, patterns such as 'scans/*.tif', a Zarr, or - (standard input)
     out:str=None,             # folder for the results, or the file of a single one, or - for standard output
     model:str=None,
     sigma:float=None,         # standard deviation of the noise, of 255, if it is stronger than 55 (estimated)
@@ -227,13 +227,9 @@ def denoise(
     _check_denoise(out or ('.' if preview else None), model, sigma, strength, poisson, white, report, quality,
                    max_megapixels)
     whole(jobs, '--jobs')
-    volume = _is_volume(inputs)
-    if scheduler: _check_scheduler(jobs, preview, [*inputs, out])
-    if overwrite and resume:
-        raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
-                         "of the two")
+    _check_where(inputs, out, jobs, scheduler, preview, overwrite, resume)
     how = dict(model=model, sigma=sigma, strength=strength, poisson=poisson, white=white)
-    if volume:
+    if _is_volume(inputs):
         if report or quality: raise UsageError("--report and --quality are for pictures, not for a Zarr")
         return _denoise_volume(inputs[0], out, how, scheduler, jobs, overwrite, resume, colour)
     if colour: raise UsageError("--colour is for a Zarr; whether a picture has colours is known")
@@ -293,11 +289,16 @@ def _is_volume(inputs):
     if zarrs and len(inputs) > 1: raise UsageError(f"{zarrs[0]} is a Zarr; give it alone")
     return bool(zarrs)
 
-def _check_scheduler(jobs, preview, places):
-    "Raise `UsageError` if there is nothing for a scheduler to do"
+def _check_where(inputs, out, jobs, scheduler, preview, overwrite, resume):
+    "Raise `UsageError` for what cannot be together, or not on a cluster"
+    if overwrite and resume:
+        raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
+                         "of the two")
+    if not scheduler: return
     needs('dask', ['dask', 'distributed'], '--scheduler')
-    if jobs > 1: raise UsageError("--jobs is for this process and --scheduler for others; give one of the two")
-    if preview or '-' in places:
+    if jobs > 1:
+        raise UsageError("--jobs is for this process and --scheduler for others; give one of the two")
+    if preview or '-' in [*inputs, out]:
         raise UsageError("--scheduler cleans files into files; leave out --preview and -")
 
 def _preview_beside(source, out):

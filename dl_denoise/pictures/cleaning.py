@@ -93,6 +93,7 @@ def on_scale(
     if whole: y = np.where(a > high, a, y.round().clip(0, high))
     return y.astype(a.dtype)
 
+# %% ../../nbs/04_pictures/05_cleaning.ipynb #2da3e6db
 def denoise_picture(
     pic:Picture,                # The picture
     dn,                     # From `load_denoiser`

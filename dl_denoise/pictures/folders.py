@@ -158,7 +158,7 @@ def denoise_files(
     overwrite:bool=False,       # Replace results that are there?
     resume:bool=False,          # Keep results that are there, and do the others?
     say=None,                   # Gets a line for each picture
-    engine=None,                # Where else to clean: gets pairs and how, gives what `tried` gives; see `many`
+    engine=None,                # Cleans elsewhere: gets pairs and how, gives what `tried` gives; see `many`
     **kwargs                    # As for `cleaning.Cleaning`: model, sigma, strength, ...
 ) -> int:                       # How many were cleaned
     "Clean files; past a bad one the others go on, and the error comes at the end"

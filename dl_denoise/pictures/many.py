@@ -217,8 +217,8 @@ def _lost(source, future):
                            "--resume goes on")
     e = future.exception()
     if type(e).__name__ == 'KilledWorker':
-        return DenoiseError(f"{source} is not cleaned: every worker that tried it was killed, perhaps for want "
-                            "of memory; clean it alone, or give the workers more")
+        return DenoiseError(f"{source} is not cleaned: every worker that tried it was killed, perhaps for "
+                            "want of memory; clean it alone, or give the workers more")
     return DenoiseError(f"{source} is not cleaned: {type(e).__name__} on the worker: {e}")
 
 def _sees(path): return os.path.exists(path)
