@@ -175,8 +175,9 @@ def ome(path, x, version):
     group = zarr.open_group(str(path), mode='w', zarr_format=3 if v3 else 2, attributes=told)
     kwargs = dict(chunks=(1, 1, 64, 48), dimension_names=list('czyx')) if v3 else \
         dict(chunks=(1, 1, 64, 48), chunk_key_encoding=dict(name='v2', separator='/'))
+    order = '<' if v3 else '>'      # as bioformats2raw writes it
     for i, a in enumerate([x, x[..., ::2, ::2]]):
-        group.create_array(str(i), shape=a.shape, dtype=a.dtype, **kwargs)[:] = a
+        group.create_array(str(i), shape=a.shape, dtype=a.dtype.newbyteorder(order), **kwargs)[:] = a
     return told
 
 def volume(*shape): return (rng.random(shape)*4000).astype(np.uint16)

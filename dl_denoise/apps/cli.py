@@ -205,7 +205,7 @@ def evaluate(
 # %% ../../nbs/06_play/01_cli.ipynb #5b858c41
 @command
 def denoise(
-    inputs:list,              # pictures, folders, patterns such as 'scans/*.tif', a Zarr, or - (standard input)
+    inputs:list,              # pictures, folders, patterns as 'scans/*.tif', a Zarr, or - for standard input
     out:str=None,             # folder for the results, or the file of a single one, or - for standard output
     model:str=None,
     sigma:float=None,         # standard deviation of the noise, of 255, if it is stronger than 55 (estimated)

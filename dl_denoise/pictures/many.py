@@ -140,7 +140,8 @@ def sample_array(
     every = (slice(None),)*colour
     planes = [np.asarray(x[(*map(int, np.unravel_index(i, lead)), *every, *middle)]) for i in chosen]
     if colour: planes = [np.moveaxis(plane, 0, -1) for plane in planes]
-    return Picture(np.concatenate(planes))
+    tall = np.concatenate(planes)
+    return Picture(tall.astype(tall.dtype.newbyteorder('=')))
 
 # %% ../../nbs/04_pictures/12_many.ipynb #ea98d5fc
 def denoise_array(
@@ -270,7 +271,7 @@ def connect(
 # %% ../../nbs/04_pictures/12_many.ipynb #69082245
 def _check_array(x, colour):
     "Raise `DenoiseError` for an array that has no planes of pixels"
-    if x.dtype not in ('uint8', 'uint16', 'float16', 'float32', 'float64'):
+    if x.dtype.newbyteorder('=') not in ('uint8', 'uint16', 'float16', 'float32', 'float64'):
         raise DenoiseError(f"its numbers are {x.dtype}; expected 8 or 16 bits (unsigned), or floats: "
                            "convert it first")
     if x.ndim < 2 + colour or 0 in x.shape or x.ndim > 2 and x.shape[-1] <= 4:
