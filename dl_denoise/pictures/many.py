@@ -208,7 +208,7 @@ def denoise_zarr(
         name, found, noise = _looked_at(x if axis is None else da.moveaxis(x, axis, -3), how, colour)
         for part, block in _cleaned_parts(x, axis, name, found, how.progress):
             da.store(block, target, regions=part, lock=False)
-        return f"{source} -> {out}: Zarr {'×'.join(map(str, x.shape))}, {x.dtype}, {noise}"
+        return f"{source} -> {out}: Zarr {'×'.join(map(str, x.shape))}, {x.dtype.name}, {noise}"
 
 # %% ../../nbs/04_pictures/12_many.ipynb #72535bdf
 def _lost(source, future):
