@@ -8,7 +8,7 @@ parser = ConfigParser(delimiters=['='])
 parser.read(root/'settings.ini', encoding='utf8')
 cfg = parser['DEFAULT']
 site = cfg['doc_host'] + cfg['doc_baseurl']
-extras = {o: cfg[f'{o}_requirements'].split() for o in ('app', 'onnx', 'openvino', 'multi')}
+extras = {o: cfg[f'{o}_requirements'].split() for o in ('app', 'onnx', 'openvino', 'dask', 'multi')}
 pythons = [f'3.{m}' for m in range(int(cfg['min_python'].split('.')[1]), 14)]
 
 def away(target):

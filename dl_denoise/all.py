@@ -39,10 +39,13 @@ from .pictures.sigma import *
 from .pictures.evidence import *
 from .pictures.files import *
 from .pictures.stacks import *
+from .pictures.many import *
 from .pictures.cleaning import *
 from .pictures.folders import *
 from .pictures.captures import *
 from .pictures.medical import *
+
+# %% ../nbs/07_ledger/05_all.ipynb #54e2522f
 from .restoring.slope import *
 from .restoring.sampling import *
 from .restoring.missing import *

@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['HERE', 'TITLES', 'MODELS', 'NETWORKS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'PRECISIONS',
            'ENGINES', 'SCHEDULES', 'WEIGHTS', 'DATA_TERMS', 'DenoiseError', 'UsageError', 'pick', 'number', 'whole',
-           'data_source', 'atomic', 'strays', 'save_json', 'file_hash', 'cache_folder', 'download', 'is_watched', 'bar',
-           'processes', 'join_processes', 'gathered', 'first_process_first', 'chosen_device', 'cards', 'find_card',
-           'is_file_name', 'training_of']
+           'needs', 'data_source', 'atomic', 'strays', 'save_json', 'file_hash', 'cache_folder', 'download',
+           'is_watched', 'bar', 'processes', 'join_processes', 'gathered', 'first_process_first', 'chosen_device',
+           'cards', 'find_card', 'is_file_name', 'training_of']
 
 # %% ../nbs/07_ledger/03_core.ipynb #8ed6dd61
 import difflib, errno, glob, hashlib, json, math, os, re, shutil, sys, tempfile, urllib.error, urllib.request
 from contextlib import contextmanager
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 # %% ../nbs/07_ledger/03_core.ipynb #ff958d4e
@@ -74,6 +75,17 @@ def whole(
     "Return `v` if it is None or a whole number of at least 1, else raise `UsageError`"
     if v is None or (isinstance(v, int) and v >= 1): return v
     raise UsageError(f"{name} must be a whole number of at least 1, got {v}")
+
+def needs(
+    extra:str,          # Of this package, as 'dask'
+    packages:list,      # What it installs, by the names that are imported
+    what:str            # What needs them, for the message
+):
+    "Raise `UsageError` if an extra is not installed"
+    for package in packages:
+        if find_spec(package) is None:
+            raise UsageError(f"{what} needs the package {package}, which is not installed: "
+                             f"pip install 'dl_denoise[{extra}]'")
 
 def data_source(
     source        # One of `DIGIT_SETS` or `PICTURE_SETS`, or a folder

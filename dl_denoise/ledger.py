@@ -71,7 +71,7 @@ def published(
 FIELDS = ('experiment', 'model', 'parameters', 'data', 'images', 'noise', 'target', 'epochs', 'batch_size',
           'precision', 'seed', 'mse', 'psnr', 'ssim', 'seconds', 'images_per_second', 'device',
           'versions', 'commit')
-TIMED = ('speed', 'large', 'engines')      # experiments about time and memory, which have no errors to tell
+TIMED = 'speed', 'large', 'engines', 'many'      # about time and memory, with no errors to tell
 UNTRAINED = dict.fromkeys(      # what a record of a method without training leaves empty
     ('parameters', 'epochs', 'batch_size', 'precision', 'seed', 'target', 'seconds', 'images_per_second'))
 

@@ -67,5 +67,6 @@ def test_card(name):
 def test_evaluate_all():
     "All 10,000 test images through the smallest network, as `dl_denoise evaluate` does: to 1 %"
     if not at_hand('mnist'): pytest.skip('MNIST is not at hand')
-    got = evaluate_denoiser(load_denoiser('cnn-mnist'), denoise_dls(mnist(), GaussianNoise(.5, clip=True)))['mse']
+    dls = denoise_dls(mnist(), GaussianNoise(.5, clip=True))
+    got = evaluate_denoiser(load_denoiser('cnn-mnist'), dls)['mse']
     assert abs(got/cards()['cnn-mnist']['record']['mse'] - 1) < .01

@@ -10,13 +10,12 @@ __all__ = ['COMMANDS', 'SHARED', 'command', 'checked', 'listed', 'demo1', 'demo2
 import difflib, inspect, os, shutil, sys, tempfile, warnings
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from fastcore.docments import docments
 from fastcore.script import anno_parser
 from ..core import (ENGINES, EXPERIMENTS, MODELS, PHOTOS, PRECISIONS, WAYS, DenoiseError,
                              UsageError, cards, data_source, find_card, is_file_name, join_processes,
-                             number, pick, processes, training_of, whole)
+                             needs, number, pick, processes, training_of, whole)
 
 # %% ../../nbs/06_play/01_cli.ipynb #a4bc05bd
 COMMANDS = {}
@@ -209,7 +208,7 @@ def evaluate(
 # %% ../../nbs/06_play/01_cli.ipynb #5b858c41
 @command
 def denoise(
-    inputs:list,              # pictures, folders, patterns such as 'scans/*.tif', or - for standard input
+    inputs:list,              # pictures, folders, patterns as 'scans/*.tif', a Zarr, or - for standard input
     out:str=None,             # folder for the results, or the file of a single one, or - for standard output
     model:str=None,
     sigma:float=None,         # standard deviation of the noise, of 255, if it is stronger than 55 (estimated)
@@ -220,6 +219,8 @@ def denoise(
     preview:bool=False,       # write only NAME-preview.png: the middle of one picture at several strengths
     engine:str='auto',        # the program that computes: exact, torch, openvino, onnxruntime (the fastest)
     jobs:int=1,               # pictures at the same time
+    scheduler:str=None,       # clean on a Dask cluster: tcp://HOST:8786, or local:4 for four workers here
+    colour:bool=False,        # three channels of a Zarr together, as colours
     quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace results that are there
     resume:bool=False,        # keep results that are there and do the others
@@ -231,28 +232,50 @@ def denoise(
                    max_megapixels)
     whole(jobs, '--jobs')
     pick(engine, ENGINES, 'engine')
-    if overwrite and resume:
-        raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
-                         "of the two")
-    if preview:
-        from dl_denoise.pictures.cleaning import Cleaning, preview_file
-        from dl_denoise.pictures.denoiser import load_denoiser
-        how = Cleaning(model, sigma, poisson=poisson, white=white, max_megapixels=max_megapixels)
-        print(preview_file(inputs[0], _preview_beside(inputs[0], out),
-                           partial(load_denoiser, engine=engine), how))
-        return
+    _check_where(inputs, out, jobs, scheduler, preview, overwrite, resume)
+    how = dict(model=model, sigma=sigma, strength=strength, poisson=poisson, white=white)
+    if _is_volume(inputs):
+        _check_volume(report, quality, engine)
+        return _denoise_volume(inputs[0], out, how, scheduler, jobs, overwrite, resume, colour)
+    if colour: raise UsageError("--colour is for a Zarr; whether a picture has colours is known")
+    if preview: return _preview(inputs[0], out, engine, how | dict(strength=1.), max_megapixels)
+    _denoise_pictures(inputs, out, scheduler, jobs, overwrite, resume, **how, quality=quality, report=report,
+                      engine=engine, max_megapixels=max_megapixels)
+
+# %% ../../nbs/06_play/01_cli.ipynb #fc200a98
+def _preview(picture, out, engine, how, max_megapixels):
+    from dl_denoise.pictures.cleaning import Cleaning, preview_file
+    from dl_denoise.pictures.denoiser import load_denoiser
+    print(preview_file(picture, _preview_beside(picture, out), partial(load_denoiser, engine=engine),
+                       Cleaning(**how, max_megapixels=max_megapixels)))
+
+def _denoise_pictures(inputs, out, scheduler, jobs, overwrite, resume, report, **how):
+    "Clean pictures, here or on a cluster"
     from dl_denoise.pictures.folders import denoise_files, plan
     pairs, told = plan(inputs, out, report), sys.stderr if out == '-' else sys.stdout
     if report:
         import matplotlib
         matplotlib.use('agg')      # no window is opened, also from several threads
     def say(line): print(line, file=told, flush=True)
-    n = denoise_files(pairs, jobs, overwrite, resume, say, model=model, sigma=sigma, strength=strength,
-                      poisson=poisson, white=white, quality=quality, report=report,
-                      max_megapixels=max_megapixels, engine=engine)
+    same = dict(overwrite=overwrite, resume=resume, say=say, report=report, **how)
+    if scheduler:
+        from dl_denoise.pictures.many import connect, denoise_many
+        with connect(scheduler) as client: n = denoise_many(pairs, client, **same)
+    else: n = denoise_files(pairs, jobs, **same)
     if len(pairs) > 1: say(f'{n} picture{"s"*(n != 1)} cleaned; the results are in {out}')
 
-# %% ../../nbs/06_play/01_cli.ipynb #fc200a98
+def _denoise_volume(source, out, how, scheduler, jobs, overwrite, resume, colour):
+    "Clean a Zarr, here or on a cluster"
+    needs('dask', ['dask', 'zarr'], 'a Zarr')
+    from contextlib import nullcontext
+    from dl_denoise.pictures.many import connect, denoise_zarr, zarr_place
+    from dl_denoise.pictures.cleaning import Cleaning
+    place = zarr_place(source, out, overwrite, resume)
+    if place is None: return print(f'{source} is cleaned already, and its result stays as it is')
+    with connect(scheduler) if scheduler else nullcontext() as client:
+        print(denoise_zarr(source, place, Cleaning(**how, progress=True), client, jobs, colour))
+
+# %% ../../nbs/06_play/01_cli.ipynb #fc200a99
 def _check_quality(quality):
     if whole(quality, '--quality') and quality > 100:
         raise UsageError(f"--quality must be a whole number from 1 to 100, got {quality}")
@@ -264,6 +287,30 @@ def _check_preview(inputs, out, report):
     if out == '-' or report:
         raise UsageError("--preview writes a file NAME-preview.png and no result; "
                          "leave --report out, and give a file or folder with -o, or nothing")
+
+def _is_volume(inputs):
+    "Is this one Zarr? Several are refused"
+    zarrs = [o for o in inputs if any((Path(o)/p).is_file() for p in ('zarr.json', '.zarray', '.zgroup'))]
+    if zarrs and len(inputs) > 1: raise UsageError(f"{zarrs[0]} is a Zarr; give it alone")
+    return bool(zarrs)
+
+def _check_volume(report, quality, engine):
+    "Raise `UsageError` for what a Zarr cannot have"
+    if report or quality: raise UsageError("--report and --quality are for pictures, not for a Zarr")
+    if engine not in ('auto', 'exact'):
+        raise UsageError(f"--engine {engine} is for pictures; a Zarr is cleaned by the engine exact")
+
+def _check_where(inputs, out, jobs, scheduler, preview, overwrite, resume):
+    "Raise `UsageError` for what cannot be together, or not on a cluster"
+    if overwrite and resume:
+        raise UsageError("--overwrite replaces results that are there and --resume keeps them; give one "
+                         "of the two")
+    if not scheduler: return
+    needs('dask', ['dask', 'distributed'], '--scheduler')
+    if jobs > 1:
+        raise UsageError("--jobs is for this process and --scheduler for others; give one of the two")
+    if preview or '-' in [*inputs, out]:
+        raise UsageError("--scheduler cleans files into files; leave out --preview and -")
 
 def _preview_beside(source, out):
     "The result that a preview stands beside: in a folder it has the picture's name"
@@ -419,10 +466,7 @@ def serve(
     "Serve the page that denoises as you draw, and its API. Example: dl_denoise serve --port 8080"
     if not 0 <= port <= 65535: raise UsageError(f"--port must be a whole number from 0 to 65535, got {port}")
     whole(threads, '--threads')
-    for package in ('flask', 'waitress'):
-        if find_spec(package) is None:
-            raise UsageError(f"the app needs the package {package}, which is not installed: "
-                             "pip install 'dl_denoise[app]'")
+    needs('app', ['flask', 'waitress'], 'the app')
     print('Loading the denoisers ...', flush=True)
     from dl_denoise.apps.server import create_app, make_server
     server = make_server(create_app(threads=threads), host, port)
