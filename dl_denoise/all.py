@@ -30,6 +30,7 @@ from .noisy.blind_spot import *
 from .noisy.neighbours import *
 from .noisy.more_noise import *
 from .noisy.stein import *
+from .noisy.one_picture import *
 from .pictures.tiles import *
 from .pictures.denoiser import *
 from .pictures.sigma import *
