@@ -40,6 +40,7 @@ from .pictures.stacks import *
 from .pictures.cleaning import *
 from .pictures.folders import *
 from .pictures.captures import *
+from .pictures.adapt import *
 from .pictures.medical import *
 from .restoring.slope import *
 from .restoring.sampling import *

@@ -212,6 +212,7 @@ def denoise(
     sigma:float=None,         # standard deviation of the noise, of 255, if it is stronger than 55 (estimated)
     strength:float=1.,        # 0 leaves the picture, 1 is the denoiser's result
     poisson:bool=False,       # noise that grows with the brightness, as where photons are few
+    adapt:bool=False,         # teach the denoiser the picture's own noise where that pays, half a minute each
     white:float=None,         # value of white in pictures of 16 bits or floats (found by itself)
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png
     preview:bool=False,       # write only NAME-preview.png: the middle of one picture at several strengths
@@ -223,6 +224,7 @@ def denoise(
 ):
     "Clean pictures of your own. Example: dl_denoise denoise photos --out clean"
     if preview: _check_preview(inputs, out, report)
+    if adapt: _check_adapt(sigma, poisson, preview, jobs)
     _check_denoise(out or ('.' if preview else None), model, sigma, strength, poisson, white, report, quality,
                    max_megapixels)
     whole(jobs, '--jobs')
@@ -242,7 +244,7 @@ def denoise(
         matplotlib.use('agg')      # no window is opened, also from several threads
     def say(line): print(line, file=told, flush=True)
     n = denoise_files(pairs, jobs, overwrite, resume, say, model=model, sigma=sigma, strength=strength,
-                      poisson=poisson, white=white, quality=quality, report=report,
+                      poisson=poisson, adapt=adapt, white=white, quality=quality, report=report,
                       max_megapixels=max_megapixels)
     if len(pairs) > 1: say(f'{n} picture{"s"*(n != 1)} cleaned; the results are in {out}')
 
@@ -258,6 +260,12 @@ def _check_preview(inputs, out, report):
     if out == '-' or report:
         raise UsageError("--preview writes a file NAME-preview.png and no result; "
                          "leave --report out, and give a file or folder with -o, or nothing")
+
+def _check_adapt(sigma, poisson, preview, jobs):
+    if sigma is not None or poisson or preview:
+        raise UsageError("--adapt finds out by itself what the noise is like; leave --sigma, --poisson and "
+                         "--preview out")
+    if jobs > 1: raise UsageError("--adapt trains, which takes all cores; leave --jobs out")
 
 def _preview_beside(source, out):
     "The result that a preview stands beside: in a folder it has the picture's name"
@@ -348,6 +356,7 @@ def deblur(
 @command
 def train(
     pairs:list=None,             # two folders of noisy captures; files of the same name show the same scene
+    alone:str=None,              # or one folder of noisy pictures, each of its own scene
     out:str='mine',              # folder for the weights, their card and the checkpoint
     name:str='mine',             # of the new denoiser
     start:str='photo-grey',      # a packaged denoiser, or the file of your own, to begin with
@@ -355,13 +364,17 @@ def train(
     lr:float=3e-4,               # highest learning rate
     batch:int=8,                 # tiles in a batch
     size:int=64,                 # height and width of a tile
+    scratch:bool=False,          # with --alone: start from fresh weights
     precision:str='auto', seed:int=0, resume:bool=False, debug:bool=False
 ):
     """Teach a packaged denoiser the noise of your own camera. Example:
     dl_denoise train --pairs A B --out mycamera"""
-    if not pairs or len(pairs) != 2:
+    if alone is not None and pairs is None:
+        return _train_alone(alone, out, name, start, scratch, epochs, lr, batch, size, seed, precision, resume)
+    if scratch: raise UsageError("--scratch is for --alone; with --pairs the packaged denoiser is taught on")
+    if not pairs or len(pairs) != 2 or alone is not None:
         raise UsageError(f"training on your own captures needs two folders, got {len(pairs or [])}: "
-                         f"--pairs A B")
+                         f"--pairs A B; or one folder of single pictures: --alone FOLDER")
     for folder in pairs:
         if not Path(folder).is_dir():
             raise UsageError(f"there is no folder {folder}; give two folders of captures: --pairs A B")
@@ -372,6 +385,20 @@ def train(
     _, told = train_pairs(*pairs, out, name, start, epochs, lr, batch, size, seed, precision, resume)
     print(f"Mean squared error on held-out pairs, estimated: {told['mse_before']:.6f} before, "
           f"{told['mse']:.6f} now. "
+          f"Use it: dl_denoise denoise IN --model {Path(out)/name}.json --out OUT")
+
+# %% ../../nbs/06_play/01_cli.ipynb #traincd2
+def _train_alone(folder, out, name, start, scratch, epochs, lr, batch, size, seed, precision, resume):
+    "Teach a denoiser by single noisy pictures"
+    if not Path(folder).is_dir():
+        raise UsageError(f"there is no folder {folder}; give a folder of noisy pictures: --alone FOLDER")
+    checked(precision=precision, epochs=epochs, batch=batch, size=size)
+    number(lr, '--lr', 1e-8, 1)
+    known_denoiser(start)
+    from dl_denoise.pictures.adapt import train_alone
+    _, told = train_alone(folder, out, name, start, scratch, epochs, lr, batch, size, seed, precision, resume)
+    print(f"{told['why']}. Risk on held-out pictures, up to a constant: {told['risk_before']:.6f} before, "
+          f"{told['risk']:.6f} now. "
           f"Use it: dl_denoise denoise IN --model {Path(out)/name}.json --out OUT")
 
 # %% ../../nbs/06_play/01_cli.ipynb #43a8d8af

@@ -4,26 +4,30 @@
 
 # %% auto #0
 __all__ = ['SQUARE', 'LEAST_COARSE', 'ADAPT_KINDS', 'quiet_squares', 'FoundNoise', 'found_noise', 'LikeNoise', 'stein_each',
-           'stein_gain', 'fine_tuned', 'adapt', 'adapt_records', 'over_adapt']
+           'stein_gain', 'fine_tuned', 'adapt', 'noise_of_all', 'held_out_risk', 'read_singles', 'singles_dls',
+           'train_alone', 'adapt_records', 'over_adapt']
 
 # %% ../../nbs/04_pictures/13_adapt.ipynb #71389aa9
 from copy import deepcopy
-from functools import partial
+from pathlib import Path
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from fastai.basics import set_seed
+from fastai.callback.tracker import SaveModelCallback
 from torch import Tensor
 from ..camera import CameraNoise
-from ..core import UsageError, number, whole
-from ..data import GivenDL, NoisyDLs, pictures, tiles
-from ..learner import denoise_learner
+from ..core import DenoiseError, UsageError, number, whole
+from ..data import GivenDL, NoisyDLs, image_files, pictures, tiles
+from ..learner import denoise_learner, train, training_record
 from ..ledger import load_records, new_record, save_record
 from ..metrics import score
+from ..models.blocks import create_model
 from ..noise import GaussianNoise, Noise, PoissonNoise
 from ..noisy.blind_spot import CoarseNoise
 from ..noisy.more_noise import Recorrupted
-from .captures import FrozenNorms
-from .denoiser import Denoiser, load_denoiser
+from ..noisy.neighbours import Neighbours, choose_pairs, take_pairs
+from .captures import FrozenNorms, _capture
+from .denoiser import Denoiser, load_denoiser, save_denoiser
 from .evidence import autocorrelation
 from .sigma import anscombe, denoise_poisson, estimate_poisson, even_noise
 
@@ -177,7 +181,30 @@ def adapt(
     if gain < 3*error: return dn, None, f'not adapted: {told}'
     return new, None, f'adapted to {told}'
 
-# %% ../../nbs/04_pictures/13_adapt.ipynb #2ef58ba5
+# %% ../../nbs/04_pictures/13_adapt.ipynb #0d65c400
+def noise_of_all(
+    images              # Pictures `[C,H,W]`, from 0 to 1
+) -> FoundNoise:
+    "The noise that most of the pictures have, as strong as in the middle one of them"
+    found = [found_noise(_middle_of(o[None])) for o in images]
+    fine, coarse = ([o for o in found if (o.grain is None) == white] for white in (True, False))
+    if len(fine) >= len(coarse):
+        return FoundNoise(*(float(np.median([getattr(o, k) for o in fine])) for k in ('gain', 'read')))
+    grain = np.mean([o.grain for o in coarse], 0)
+    return FoundNoise(0., float(np.median([o.read for o in coarse])), grain)
+
+def held_out_risk(
+    fn,                 # A denoiser of float tensors `[B,C,H,W]`
+    x:Tensor,           # Noisy tiles
+    noise:FoundNoise    # Their noise
+) -> float:             # Up to a constant, the same for all denoisers
+    "How wrong a denoiser is, by the method's own measure"
+    with torch.no_grad():
+        if noise.grain is not None: return stein_each(fn, x, noise, x).mean().item()
+        first, second = take_pairs(x, choose_pairs(x, torch.Generator().manual_seed(0)))
+        return F.mse_loss(fn(first), second).item()
+
+# %% ../../nbs/04_pictures/13_adapt.ipynb #5133bdb1
 def _middle_of(x, largest=512):
     "The middle of a picture, at most so large"
     rows, columns = (slice(max(0, (o - largest)//2), (o + largest)//2) for o in x.shape[-2:])
@@ -212,7 +239,101 @@ def _evened(dn, x, noise):
     if gain < 3*error: return dn, None, f'not adapted: {told}'
     return dn, (a, b), f'made even first: {told}'
 
-# %% ../../nbs/04_pictures/13_adapt.ipynb #8c1b8f49
+# %% ../../nbs/04_pictures/13_adapt.ipynb #c1ffccf5
+def read_singles(
+    folder,             # Noisy pictures, each of its own scene
+    channels:int=1,     # 1: grey, 3: colour
+    size:int=64         # Height and width of a tile
+) -> tuple:             # Floats `[C,H,W]` from 0 to 1, in the order of the names; white of 16 bits, or None
+    "Noisy pictures of a folder, checked"
+    images, whites = zip(*(_capture(p, channels) for p in image_files(folder)))
+    if len(images) < 2:
+        raise DenoiseError(f"{folder} has 1 picture, and one more is needed to judge by; for a single one: "
+                           f"dl_denoise denoise PICTURE --adapt")
+    if len({o == 255 for o in whites}) > 1:
+        raise DenoiseError("some pictures have 8 bits and others 16; save all of them alike")
+    small = [o for o in images if min(o.shape[-2:]) < max(size, 32)]
+    if small:
+        raise DenoiseError(f"{len(small)} of {len(images)} pictures are smaller than {max(size, 32)} pixels, "
+                           f"one of {small[0].shape[2]}×{small[0].shape[1]}; take them out or choose --size")
+    white = max(whites)
+    return [o/white for o in images], None if white == 255 else white
+
+def singles_dls(
+    images,             # From `read_singles`
+    size:int=64,        # Height and width of a tile
+    bs:int=8,           # Tiles in a batch
+    seed:int=0,         # Chooses the pictures that are held out, a tenth of them
+    device=None
+) -> NoisyDLs:          # Training and validation loaders
+    "Loaders over tiles of noisy pictures"
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist()
+    held = max(1, len(images)//10)
+    def cut(chosen): return torch.cat([tiles(images[i], size) for i in chosen]).contiguous()
+    valid = GivenDL(cut(order[:held]), bs=bs, device=device)
+    valid.targets = valid.images
+    return NoisyDLs(GivenDL(cut(order[held:]), bs=bs, shuffle=True, device=device), valid, device=device)
+
+# %% ../../nbs/04_pictures/13_adapt.ipynb #81545603
+def train_alone(
+    folder,                     # Noisy pictures, each of its own scene
+    out,                        # Folder for the weights, their card and the checkpoint
+    name:str='mine',            # Of the new denoiser
+    start:str='photo-grey',     # A packaged denoiser, or a file of your own, to begin with
+    scratch:bool=False,         # Its network with fresh weights?
+    epochs:int=10,              # Passes over the tiles
+    lr:float=3e-4,              # Highest learning rate
+    bs:int=8,                   # Tiles in a batch
+    size:int=64,                # Height and width of a tile
+    seed:int=0,                 # Of weights, order and noise
+    precision:str='auto',       # As for `denoise_learner`
+    resume:bool=False,          # Go on from the checkpoint in `out`?
+    device=None                 # By default the GPU if there is one
+) -> tuple:                     # The new `Denoiser`, and what its card says
+    "Teach a denoiser by noisy pictures alone; nothing is saved unless the risk fell on held-out ones"
+    path = Path(out)/f'{name}.json'
+    if path.exists():
+        raise UsageError(f"{path} is there already and was left as it is; choose another name or folder")
+    old = load_denoiser(start, device)
+    images, white = read_singles(folder, old.channels, size)
+    noise = noise_of_all(images)
+    set_seed(seed)
+    net = deepcopy(old.model)
+    if scratch: net = create_model(old.card['architecture'], **old.card['arguments'])
+    rung = Neighbours() if noise.grain is None else LikeNoise(noise, old.model)
+    dls = singles_dls(images, size, bs, seed, old.device)
+    def held_out(pred, x): return torch.tensor(held_out_risk(lambda o: net(o).float(), x, noise))
+    best = SaveModelCallback(monitor='held_out', comp=np.less, fname=f'{name}-best')
+    learn = denoise_learner(dls, net, precision=precision, metrics=held_out, path=Path(out), model_dir='.',
+                            cbs=[rung, best, *([] if scratch else [FrozenNorms()])])
+    train(learn, epochs, lr, checkpoint=Path(out)/f'{name}.pth', resume=resume, seed=seed)
+    learn.load(f'{name}-best', with_opt=False)
+    new = Denoiser(learn.model.float(), dict(channels=old.channels), device=old.device)
+    what = 'noise is fine' if noise.grain is None else 'noise is coarse'
+    told = dict(loss=repr(rung), why=f'The {what}: taught by {type(rung).__name__}', white=white, tile=size)
+    return _keep_alone(learn, old, new, scratch, name, out, noise, told)
+
+# %% ../../nbs/04_pictures/13_adapt.ipynb #70f42dc0
+def _keep_alone(learn, old, new, scratch, name, out, noise, told):
+    "Save the network with a card if its risk fell, and open it as everybody will"
+    x = learn.dls.valid.images
+    before = held_out_risk((lambda o: o) if scratch else old, x, noise)
+    after = held_out_risk(new, x, noise)
+    if after >= before:
+        raise DenoiseError(f"it did not help: on held-out pictures the risk went from {before:.6f} to "
+                           f"{after:.6f}; no weights were written. Take more pictures, more epochs or a lower "
+                           f"rate, or dl_denoise denoise as it is")
+    sizes = dict(train=len(learn.dls.train.images), valid=len(x), test=0)
+    start = None if scratch else old.card['name']
+    record = training_record(learn) | dict(
+        experiment='singles', model=old.card['architecture'], data='held-out pictures', start=start, target=None,
+        images=sizes, trained_on='noisy pictures', noise=repr(noise), mse=after, risk=after, risk_before=before)
+    record |= told
+    path = save_denoiser(new.model, name, old.card['architecture'], record, out, **old.card['arguments'])
+    (Path(out)/f'{name}-best.pth').unlink(missing_ok=True)
+    return load_denoiser(path, learn.dls.device), record
+
+# %% ../../nbs/04_pictures/13_adapt.ipynb #ba6a6da3
 ADAPT_KINDS = {
     'Gaussian': GaussianNoise(25/255), 'Poisson, 30 photons': PoissonNoise(30),
     'Poisson, 10 photons': PoissonNoise(10), 'coarse, 2×2': CoarseNoise(25/255, 2),
@@ -249,7 +370,7 @@ def _compared(dn, y, x, **kwargs):
     result = denoise_poisson(dn, x, *poisson) if poisson else new(x)
     return score(dn(x), y), score(result, y), bool(poisson) or new is not dn
 
-# %% ../../nbs/04_pictures/13_adapt.ipynb #79908784
+# %% ../../nbs/04_pictures/13_adapt.ipynb #c32f1c44
 def over_adapt() -> pd.DataFrame:
     "The ledger's records of adapting, a row for each noise"
     found = {}
