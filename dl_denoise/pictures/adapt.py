@@ -345,13 +345,14 @@ def adapt_records(
     kinds=tuple(ADAPT_KINDS),   # Which noises
     model:str='photo-grey', # The packaged denoiser
     data:str='set12',       # Clean pictures
+    n:int=6,                # How many of them, the first
     size:int=128,           # Height and width of the middle that is taken
     seed:int=0,             # Of the noise
     **kwargs                # steps: as for `adapt`
 ):
     "The packaged denoiser and the adapted one on pictures under several noises, for the ledger"
     dn = load_denoiser(model)
-    ys = [_middle_of(o[None].float()/255, size) for o in pictures(data, dn.channels)]
+    ys = [_middle_of(o[None].float()/255, size) for o in pictures(data, dn.channels)[:n]]
     for kind in kinds:
         noise, g = ADAPT_KINDS[kind], torch.Generator().manual_seed(seed)
         rows = [_compared(dn, y, noise(y, g), **kwargs) for y in ys]
