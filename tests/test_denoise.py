@@ -74,6 +74,8 @@ def test_standard_input_and_output(folder):
     (['in/a.png', '-o', 'a.xyz'], '.png, .jpg'),
     (['in', '-o', 'out', '--resume', '--overwrite'], 'one of the two'),
     (['in', '-o', 'out', '--poisson', '--sigma', '9'], 'one of the two'),
+    (['in', '-o', 'out', '--adapt', '--sigma', '9'], 'leave --sigma'),
+    (['in', '-o', 'out', '--adapt', '--jobs', '2'], 'leave --jobs out'),
     (['in', '-o', 'out', '--strenght', '1'], "did you mean '--strength'")])
 def test_wrong_words(folder, args, words):
     failed(run('denoise', *args, cwd=folder), 2, words)
@@ -189,7 +191,7 @@ def test_adapt(tmp_path):
     clean, noisy = coarse_scene()
     Image.fromarray(noisy).save(tmp_path/'scan.png')
     def error(name, *more):
-        done = run(tmp_path/'scan.png', '-o', tmp_path/name, '--white', 65535, *more)
+        done = run('denoise', 'scan.png', '-o', name, '--white', '65535', *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return ((np.asarray(Image.open(tmp_path/name))/257 - clean)**2).mean(), done.stdout
     (packaged, _), (adapted, told) = error('packaged.png'), error('adapted.png', '--adapt')
@@ -200,7 +202,7 @@ def test_adapt_keeps_the_packaged_one(tmp_path):
     "White noise is what it knows: the same result, and the line says so"
     noisy = (120 + 20*np.random.default_rng(0).standard_normal((80, 80))).clip(0, 255).astype(np.uint8)
     Image.fromarray(noisy).save(tmp_path/'a.png')
-    run(tmp_path/'a.png', '-o', tmp_path/'packaged.png')
-    done = run(tmp_path/'a.png', '-o', tmp_path/'adapted.png', '--adapt')
+    run('denoise', 'a.png', '-o', 'packaged.png', cwd=tmp_path)
+    done = run('denoise', 'a.png', '-o', 'adapted.png', '--adapt', cwd=tmp_path)
     assert 'not adapted: fine noise' in done.stdout, done.stderr
     assert (tmp_path/'packaged.png').read_bytes() == (tmp_path/'adapted.png').read_bytes()

@@ -148,7 +148,10 @@ _COLUMNS = {'noisy': 'noisy', 'zs-n2n': 'ZS-N2N', 'bm3d': 'BM3D', 'photo-grey': 
 def alone_scores() -> dict:     # Picture of Set12 -> method -> PSNR in dB
     "The ledger's records of one picture alone, and what is published"
     found = {}
-    for r in load_records('alone'): found.setdefault(r['variant'], {})[_COLUMNS[r['model']]] = r['psnr']
+    for r in load_records('alone'):
+        row = found.setdefault(r['variant'], {})
+        row[_COLUMNS[r['model']]] = r['psnr']
+        if r.get('steps'): row['steps'] = r['steps']
     for name in found.keys() & PUBLISHED_ALONE.keys(): found[name]['published'] = PUBLISHED_ALONE[name]
     return found
 
@@ -156,5 +159,7 @@ def over_alone() -> pd.DataFrame:
     "`alone_scores` as a table"
     order = [*_COLUMNS.values(), 'published']
     table = pd.DataFrame(alone_scores()).T.reindex(columns=order)
-    table.index = [f'Set12, {o}' for o in table.index]
-    return table.map(lambda v: '' if pd.isna(v) else f'{v:.2f}')
+    table = table.map(lambda v: '' if pd.isna(v) else f'{v:.2f}')
+    table['steps'] = [f"{o['steps']:,}" for o in alone_scores().values()]
+    table.index = pd.Index([f'Set12, {o}' for o in table.index], name='picture')
+    return table

@@ -151,8 +151,8 @@ def fine_tuned(
     "Teach a denoiser the noise of a picture, by the picture's own tiles"
     set_seed(seed)
     shown = train[torch.randint(len(train), (8*steps,))]
-    valid = GivenDL(train[:1])
-    valid.targets = train[:1]                           # nothing is decided by it
+    valid = GivenDL(train[:1], device=dn.device)
+    valid.targets = valid.images                        # nothing is decided by it
     dls = NoisyDLs(GivenDL(shown, bs=8, device=dn.device), valid, device=dn.device)
     learn = denoise_learner(dls, deepcopy(dn.model), metrics=[], cbs=[LikeNoise(noise, dn.model), FrozenNorms()])
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
@@ -169,7 +169,9 @@ def adapt(
     whole(steps, 'steps')
     if len(x) != 1: raise UsageError(f"adapt takes one picture, got {len(x)}; give x[:1]")
     if min(x.shape[-2:]) < 64: return dn, None, 'not adapted: too small to learn from'
-    noise = found_noise(_middle_of(x))
+    if dn.channels > x.shape[1]: return dn, None, 'not adapted: a grey picture, a network for colours'
+    try: noise = found_noise(_middle_of(x))
+    except DenoiseError as e: return dn, None, f'not adapted: {e}'
     if noise.grain is None: return _evened(dn, x, noise)
     level = noise.read**.5
     if level < LEAST_COARSE:
