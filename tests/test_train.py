@@ -101,7 +101,7 @@ def test_alone(singles, tmp_path):
     assert r['risk'] < r['risk_before'] and r['start'] == 'photo-grey' and r['target'] is None
     # finished before: the checkpoint and the best weights say so, and nothing is overwritten
     again = run('--alone', singles, '--out', tmp_path/'o')
-    assert again.returncode == 2 and 'left as it was' in again.stderr
+    assert again.returncode == 2 and 'left as it is' in again.stderr
 
 def test_alone_keeps_the_best(singles, tmp_path, monkeypatch):
     "Stopped after the last epoch and resumed: the epoch of least risk, with no training again"
