@@ -42,6 +42,8 @@ from .pictures.folders import *
 from .pictures.captures import *
 from .pictures.adapt import *
 from .pictures.medical import *
+
+# %% ../nbs/07_ledger/05_all.ipynb #54e2522f
 from .restoring.slope import *
 from .restoring.sampling import *
 from .restoring.missing import *

@@ -370,7 +370,8 @@ def train(
     """Teach a packaged denoiser the noise of your own camera. Example:
     dl_denoise train --pairs A B --out mycamera"""
     if alone is not None and pairs is None:
-        return _train_alone(alone, out, name, start, scratch, epochs, lr, batch, size, seed, precision, resume)
+        return _train_alone(alone, out, name, start, scratch, epochs, lr, batch, size, seed, precision,
+                            resume)
     if scratch: raise UsageError("--scratch is for --alone; with --pairs the packaged denoiser is taught on")
     if not pairs or len(pairs) != 2 or alone is not None:
         raise UsageError(f"training on your own captures needs two folders, got {len(pairs or [])}: "

@@ -139,7 +139,8 @@ def alone_records(
             if result is None: result = tiny(x)
             told = dict(steps=steps, seed=seed, parameters=n_params(TinyCNN())) if method == 'zs-n2n' else {}
             r = new_record(experiment='alone', model=method, variant=name, data='set12', noise=repr(noise),
-                           size=list(y.shape[1:]), images=dict(train=None, valid=0, test=1), **score(result, y), **told)
+                           size=list(y.shape[1:]), images=dict(train=None, valid=0, test=1),
+                           **score(result, y), **told)
             save_record(r, out, overwrite=True)
 
 # %% ../../nbs/03_noisy/11_one_picture.ipynb #f4a408a3

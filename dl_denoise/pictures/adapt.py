@@ -171,7 +171,8 @@ def fine_tuned(
     valid = GivenDL(train[:1], device=dn.device)
     valid.targets = valid.images                        # nothing is decided by it
     dls = NoisyDLs(GivenDL(shown, bs=8, device=dn.device), valid, device=dn.device)
-    learn = denoise_learner(dls, deepcopy(dn.model), metrics=[], cbs=[LikeNoise(noise, dn.model), FrozenNorms()])
+    cbs = [LikeNoise(noise, dn.model), FrozenNorms()]
+    learn = denoise_learner(dls, deepcopy(dn.model), metrics=[], cbs=cbs)
     with learn.no_bar(), learn.no_logging(): learn.fit_one_cycle(1, lr)
     return Denoiser(learn.model.float(), dn.card, dn.device)
 
@@ -337,13 +338,14 @@ def _keep_alone(learn, old, new, scratch, name, out, noise, told):
     after = held_out_risk(new, x, noise)
     if after >= before:
         raise DenoiseError(f"it did not help: on held-out pictures the risk went from {before:.6f} to "
-                           f"{after:.6f}; no weights were written. Take more pictures, more epochs or a lower "
-                           f"rate, or dl_denoise denoise as it is")
+                           f"{after:.6f}; no weights were written. Take more pictures, more epochs or "
+                           f"a lower rate, or dl_denoise denoise as it is")
     sizes = dict(train=len(learn.dls.train.images), valid=len(x), test=0)
     start = None if scratch else old.card['name']
     record = training_record(learn) | dict(
-        experiment='singles', model=old.card['architecture'], data='held-out pictures', start=start, target=None,
-        images=sizes, trained_on='noisy pictures', noise=repr(noise), mse=after, risk=after, risk_before=before)
+        experiment='singles', model=old.card['architecture'], data='held-out pictures', start=start,
+        target=None, images=sizes, trained_on='noisy pictures', noise=repr(noise), mse=after, risk=after,
+        risk_before=before)
     record |= told
     path = save_denoiser(new.model, name, old.card['architecture'], record, out, **old.card['arguments'])
     (Path(out)/f'{name}-best.pth').unlink(missing_ok=True)
@@ -376,7 +378,8 @@ def adapt_records(
             means = pd.DataFrame([o[i] for o in rows]).mean().to_dict()
             r = new_record(experiment='adapt', model=model, variant=f'{way}, {kind}', kind=kind, data=data,
                            images=dict(train=None, valid=0, test=len(ys)), noise=repr(noise), size=size,
-                           changed=sum(o[2] for o in rows), least=min(o[1]['psnr'] - o[0]['psnr'] for o in rows),
+                           changed=sum(o[2] for o in rows),
+                           least=min(o[1]['psnr'] - o[0]['psnr'] for o in rows),
                            **means)
             save_record(r, out, overwrite=True)
         print(kind, means['psnr'], flush=True)
