@@ -30,6 +30,7 @@ from .noisy.blind_spot import *
 from .noisy.neighbours import *
 from .noisy.more_noise import *
 from .noisy.stein import *
+from .noisy.one_picture import *
 
 # %% ../nbs/07_ledger/05_all.ipynb #7b0e4a12
 from .pictures.tiles import *
@@ -43,6 +44,7 @@ from .pictures.many import *
 from .pictures.cleaning import *
 from .pictures.folders import *
 from .pictures.captures import *
+from .pictures.adapt import *
 from .pictures.medical import *
 
 # %% ../nbs/07_ledger/05_all.ipynb #54e2522f

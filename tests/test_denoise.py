@@ -76,6 +76,8 @@ def test_standard_input_and_output(folder, monkeypatch):
     (['in/a.png', '-o', 'a.xyz'], '.png, .jpg'),
     (['in', '-o', 'out', '--resume', '--overwrite'], 'one of the two'),
     (['in', '-o', 'out', '--poisson', '--sigma', '9'], 'one of the two'),
+    (['in', '-o', 'out', '--adapt', '--sigma', '9'], 'leave --sigma'),
+    (['in', '-o', 'out', '--adapt', '--jobs', '2'], 'leave --jobs out'),
     (['in', '-o', 'out', '--strenght', '1'], "did you mean '--strength'")])
 def test_wrong_words(folder, args, words):
     failed(run('denoise', *args, cwd=folder), 2, words)
@@ -176,3 +178,33 @@ def test_report(folder, tmp_path):
         with Image.open(tmp_path/'out'/f'{source.stem}-report.png') as im:
             assert im.format == 'PNG' and min(im.size) > 300
     assert {o.name for o in (tmp_path/'out').iterdir()} == {'a.png', 'a-report.png', 'f.tif', 'f-report.png'}
+
+def coarse_scene(n=96, level=28):
+    "A smooth scene, and the same under noise that squares of 2×2 pixels share, in 16 bits"
+    rng = np.random.default_rng(0)
+    i, j = np.mgrid[:n, :n]/n
+    clean = 120 + 60*np.sin(5*i)*np.cos(4*j)
+    fine = rng.standard_normal((n + 1, n + 1))
+    shared = (fine[1:, 1:] + fine[:-1, 1:] + fine[1:, :-1] + fine[:-1, :-1])/2
+    return clean, (257*(clean + level*shared).clip(0, 255)).astype(np.uint16)
+
+def test_adapt(tmp_path):
+    "Coarse noise, which the packaged network takes for the picture, in a file of 16 bits"
+    clean, noisy = coarse_scene()
+    Image.fromarray(noisy).save(tmp_path/'scan.png')
+    def error(name, *more):
+        done = run('denoise', 'scan.png', '-o', name, '--white', '65535', *more, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return ((np.asarray(Image.open(tmp_path/name))/257 - clean)**2).mean(), done.stdout
+    (packaged, _), (adapted, told) = error('packaged.png'), error('adapted.png', '--adapt')
+    assert 'adapted to coarse noise' in told and 'estimated change' in told
+    assert adapted < .7*packaged
+
+def test_adapt_keeps_the_packaged_one(tmp_path):
+    "White noise is what it knows: the same result, and the line says so"
+    noisy = (120 + 20*np.random.default_rng(0).standard_normal((80, 80))).clip(0, 255).astype(np.uint8)
+    Image.fromarray(noisy).save(tmp_path/'a.png')
+    run('denoise', 'a.png', '-o', 'packaged.png', cwd=tmp_path)
+    done = run('denoise', 'a.png', '-o', 'adapted.png', '--adapt', cwd=tmp_path)
+    assert 'not adapted: ' in done.stdout, done.stderr
+    assert (tmp_path/'packaged.png').read_bytes() == (tmp_path/'adapted.png').read_bytes()

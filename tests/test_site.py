@@ -285,11 +285,13 @@ TAUGHT = {
     '02_clean/05_dncnn': ['DnCNN', 'dncnn'], '02_clean/06_win5rb': ['Win5RB', 'win5rb'],
     '03_noisy/01_noise2noise': ['CopiesDL'], '03_noisy/03_clipping': ['clip_bias', 'predict_n2n',
                                                                                 'CensoredLoss'],
+    '03_noisy/11_one_picture': ['halves', 'TinyCNN', 'Halves', 'ImagePrior'],
     '03_noisy/04_losses': ['AnnealedL0', 'pick_loss'], '03_noisy/05_frozen': ['FrozenNoise'],
     '04_pictures/03_tiles': ['windows', 'reach', 'fold_bn'], '04_pictures/10_medical': ['RicianNoise'],
     '04_pictures/07_sigma': ['estimate_sigma', 'estimate_poisson', 'anscombe', 'inverse_anscombe'],
     '04_pictures/08_evidence': ['sure', 'autocorrelation', 'eight_ways'],
-    '04_pictures/12_engines': ['with_torch', 'with_openvino', 'Runner']}
+    '04_pictures/12_engines': ['with_torch', 'with_openvino', 'Runner'],
+    '04_pictures/13_adapt': ['quiet_squares', 'FoundNoise', 'LikeNoise', 'stein_each', 'adapt']}
 
 @pytest.mark.parametrize('page', TAUGHT)
 def test_code_is_on_the_page(page, processed):

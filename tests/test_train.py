@@ -77,3 +77,46 @@ def test_errors(folders, monkeypatch, tmp_path, args, code, says):
     done = run(*args, '--out', tmp_path/'o')
     assert done.returncode == code and says in done.stderr and 'Traceback' not in done.stderr, done.stderr
     assert not [*tmp_path.glob('o/*.safetensors')]
+
+@pytest.fixture(scope='module')
+def singles(tmp_path_factory):
+    "Four scenes, each once, under noise that neighbours share"
+    home, rng = tmp_path_factory.mktemp('singles'), np.random.default_rng(1)
+    i, j = np.mgrid[:64, :64]/64
+    for k in range(4):
+        fine = rng.standard_normal((65, 65))
+        shared = (fine[1:, 1:] + fine[:-1, 1:] + fine[1:, :-1] + fine[:-1, :-1])/2
+        scene = 120 + 50*np.sin((k + 2)*i + j)
+        Image.fromarray((scene + 28*shared).clip(0, 255).astype(np.uint8)).save(home/f'{k}.png')
+    return home
+
+def test_alone(singles, tmp_path):
+    done = run('--alone', singles, '--out', tmp_path/'o', '--epochs', 3, '--size', 32, '--lr', 1e-3)
+    assert done.returncode == 0, done.stderr
+    assert 'The noise is coarse: taught by LikeNoise' in done.stdout
+    r = load_denoiser(tmp_path/'o'/'mine.json', device='cpu').card['record']
+    assert r['risk'] < r['risk_before'] and r['start'] == 'photo-grey' and r['target'] is None
+    # finished before: the checkpoint and the best weights say so, and nothing is overwritten
+    again = run('--alone', singles, '--out', tmp_path/'o')
+    assert again.returncode == 2 and 'left as it is' in again.stderr
+
+def test_alone_keeps_the_best(singles, tmp_path, monkeypatch):
+    "Stopped after the last epoch and resumed: the epoch of least risk, with no training again"
+    from dl_denoise.pictures import adapt
+    def stop(*args): raise KeyboardInterrupt
+    options = dict(epochs=2, size=32, lr=2e-3, scratch=True, precision='fp32')
+    with monkeypatch.context() as m:
+        m.setattr(adapt, '_keep_alone', stop)
+        with pytest.raises(KeyboardInterrupt): adapt.train_alone(singles, tmp_path, **options)
+    best = torch.load(tmp_path/'mine-best.pth', weights_only=True)
+    monkeypatch.setattr(adapt, '_keep_alone', lambda learn, *args: learn.model.state_dict())
+    resumed = adapt.train_alone(singles, tmp_path, resume=True, **options)
+    assert all((resumed[k] == v).all() for k, v in best.items())
+
+@pytest.mark.parametrize('args,says', [
+    (['--alone', 'nothing'], 'there is no folder nothing'),
+    (['--scratch'], '--scratch is for --alone'),
+    (['--alone', '.', '--pairs', 'a', 'b'], 'one folder of single pictures')])
+def test_alone_wrong_words(args, says):
+    done = run(*args)
+    assert done.returncode == 2 and says in done.stderr

@@ -214,6 +214,7 @@ def denoise(
     sigma:float=None,         # standard deviation of the noise, of 255, if it is stronger than 55 (estimated)
     strength:float=1.,        # 0 leaves the picture, 1 is the denoiser's result
     poisson:bool=False,       # noise that grows with the brightness, as where photons are few
+    adapt:bool=False,         # teach the denoiser the picture's own noise where that pays, half a minute each
     white:float=None,         # value of white in pictures of 16 bits or floats (found by itself)
     report:bool=False,        # write the evidence that it worked beside each result, as NAME-report.png
     preview:bool=False,       # write only NAME-preview.png: the middle of one picture at several strengths
@@ -228,6 +229,7 @@ def denoise(
 ):
     "Clean pictures of your own. Example: dl_denoise denoise photos --out clean"
     if preview: _check_preview(inputs, out, report)
+    if adapt: _check_adapt(sigma, poisson, preview, jobs)
     _check_denoise(out or ('.' if preview else None), model, sigma, strength, poisson, white, report, quality,
                    max_megapixels)
     whole(jobs, '--jobs')
@@ -235,12 +237,12 @@ def denoise(
     _check_where(inputs, out, jobs, scheduler, preview, overwrite, resume)
     how = dict(model=model, sigma=sigma, strength=strength, poisson=poisson, white=white)
     if _is_volume(inputs):
-        _check_volume(report, quality, engine)
+        _check_volume(report, quality, adapt, engine)
         return _denoise_volume(inputs[0], out, how, scheduler, jobs, overwrite, resume, colour)
     if colour: raise UsageError("--colour is for a Zarr; whether a picture has colours is known")
     if preview: return _preview(inputs[0], out, engine, how | dict(strength=1.), max_megapixels)
-    _denoise_pictures(inputs, out, scheduler, jobs, overwrite, resume, **how, quality=quality, report=report,
-                      engine=engine, max_megapixels=max_megapixels)
+    _denoise_pictures(inputs, out, scheduler, jobs, overwrite, resume, **how, adapt=adapt, report=report,
+                      quality=quality, engine=engine, max_megapixels=max_megapixels)
 
 # %% ../../nbs/06_play/01_cli.ipynb #fc200a98
 def _preview(picture, out, engine, how, max_megapixels):
@@ -294,9 +296,16 @@ def _is_volume(inputs):
     if zarrs and len(inputs) > 1: raise UsageError(f"{zarrs[0]} is a Zarr; give it alone")
     return bool(zarrs)
 
-def _check_volume(report, quality, engine):
+def _check_adapt(sigma, poisson, preview, jobs):
+    if sigma is not None or poisson or preview:
+        raise UsageError("--adapt finds out by itself what the noise is like; leave --sigma, --poisson and "
+                         "--preview out")
+    if jobs > 1: raise UsageError("--adapt trains, which takes all cores; leave --jobs out")
+
+def _check_volume(report, quality, adapt, engine):
     "Raise `UsageError` for what a Zarr cannot have"
-    if report or quality: raise UsageError("--report and --quality are for pictures, not for a Zarr")
+    if report or quality or adapt:
+        raise UsageError("--report, --quality and --adapt are for pictures, not for a Zarr")
     if engine not in ('auto', 'exact'):
         raise UsageError(f"--engine {engine} is for pictures; a Zarr is cleaned by the engine exact")
 
@@ -401,6 +410,7 @@ def deblur(
 @command
 def train(
     pairs:list=None,             # two folders of noisy captures; files of the same name show the same scene
+    alone:str=None,              # or one folder of noisy pictures, each of its own scene
     out:str='mine',              # folder for the weights, their card and the checkpoint
     name:str='mine',             # of the new denoiser
     start:str='photo-grey',      # a packaged denoiser, or the file of your own, to begin with
@@ -408,13 +418,18 @@ def train(
     lr:float=3e-4,               # highest learning rate
     batch:int=8,                 # tiles in a batch
     size:int=64,                 # height and width of a tile
+    scratch:bool=False,          # with --alone: start from fresh weights
     precision:str='auto', seed:int=0, resume:bool=False, debug:bool=False
 ):
     """Teach a packaged denoiser the noise of your own camera. Example:
     dl_denoise train --pairs A B --out mycamera"""
-    if not pairs or len(pairs) != 2:
+    if alone is not None and pairs is None:
+        return _train_alone(alone, out, name, start, scratch, epochs, lr, batch, size, seed, precision,
+                            resume)
+    if scratch: raise UsageError("--scratch is for --alone; with --pairs the packaged denoiser is taught on")
+    if not pairs or len(pairs) != 2 or alone is not None:
         raise UsageError(f"training on your own captures needs two folders, got {len(pairs or [])}: "
-                         f"--pairs A B")
+                         f"--pairs A B; or one folder of single pictures: --alone FOLDER")
     for folder in pairs:
         if not Path(folder).is_dir():
             raise UsageError(f"there is no folder {folder}; give two folders of captures: --pairs A B")
@@ -425,6 +440,20 @@ def train(
     _, told = train_pairs(*pairs, out, name, start, epochs, lr, batch, size, seed, precision, resume)
     print(f"Mean squared error on held-out pairs, estimated: {told['mse_before']:.6f} before, "
           f"{told['mse']:.6f} now. "
+          f"Use it: dl_denoise denoise IN --model {Path(out)/name}.json --out OUT")
+
+# %% ../../nbs/06_play/01_cli.ipynb #traincd2
+def _train_alone(folder, out, name, start, scratch, epochs, lr, batch, size, seed, precision, resume):
+    "Teach a denoiser by single noisy pictures"
+    if not Path(folder).is_dir():
+        raise UsageError(f"there is no folder {folder}; give a folder of noisy pictures: --alone FOLDER")
+    checked(precision=precision, epochs=epochs, batch=batch, size=size)
+    number(lr, '--lr', 1e-8, 1)
+    known_denoiser(start)
+    from dl_denoise.pictures.adapt import train_alone
+    _, told = train_alone(folder, out, name, start, scratch, epochs, lr, batch, size, seed, precision, resume)
+    print(f"{told['why']}. Risk on held-out pictures, up to a constant: {told['risk_before']:.6f} before, "
+          f"{told['risk']:.6f} now. "
           f"Use it: dl_denoise denoise IN --model {Path(out)/name}.json --out OUT")
 
 # %% ../../nbs/06_play/01_cli.ipynb #d15f0002
@@ -453,7 +482,6 @@ def _aside(options):
         mine = Path(d)/out.name
         if options['resume'] and out.exists(): shutil.copytree(out, mine)
         yield {**options, 'out': str(mine)}
-
 
 # %% ../../nbs/06_play/01_cli.ipynb #43a8d8af
 @command

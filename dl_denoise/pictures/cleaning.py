@@ -22,7 +22,7 @@ from .files import (DEPTHS, MEGAPIXELS, Picture, check_holds, encode_picture, fo
                                        read_picture, report_path, write_picture)
 from .stacks import is_stack, open_stack, sample_stack, write_stack
 from .sigma import denoise_poisson, estimate_poisson, estimate_sigma, even_noise
-from ..ranges import white_of
+from ..ranges import as_batch, white_of
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #c8eb7fd4
 def trained_range(
@@ -163,6 +163,7 @@ class Cleaning:
     sigma:float=None        # Standard deviation of the noise of 255; by default estimated
     strength:float=1.       # As for `denoise_picture`
     poisson:bool=False      # Does the noise grow with the brightness?
+    adapt:bool=False        # Adapt the denoiser to each picture, where that pays?
     white:float=None        # Value of white; by default as `black_and_white` says
     quality:int=None        # Of JPEG and WebP, 1 to 100
     report:bool=False       # Write the evidence beside each result?
@@ -253,9 +254,21 @@ def _right_one(pic, loaded, how):
         coarse = 255*estimate_sigma(x) < _FINE
     return loaded(denoiser_for(pic, how.model, coarse))
 
+def _adapted(pic, dn, found):
+    "The denoiser for this picture, the arguments for `denoise_picture`, and what was decided in words"
+    from dl_denoise.pictures.adapt import adapt
+    low, high = found['white']
+    x = ((pic.pixels - np.float32(low))/np.float32(high - low)).astype(np.float32).clip(max=2)
+    new, poisson, told = adapt(dn, as_batch(x))
+    if new is not dn or poisson: found = found | dict(sigma=None, poisson=poisson)
+    return new, found, f'; {told}'
+
 def _clean(pic, dn, how, out):
     "The result, and what was found and done in words"
     found, noise = decided(pic, dn, how)
+    if how.adapt:
+        dn, found, told = _adapted(pic, dn, found)
+        noise += told
     result = denoise_picture(pic, dn, progress=how.progress, **found)
     return result, noise, _verdict(pic, dn, how, found, out)
 
@@ -272,6 +285,7 @@ def _named(source):
 
 def _denoise_stack(source, out, loaded, how):
     "Clean a stack plane by plane, on one scale; what was done, in a line"
+    if how.adapt: raise DenoiseError("--adapt is for single pictures, and this is a stack; leave --adapt out")
     if out == '-' or format_of(out) != 'TIFF':
         raise DenoiseError("it is a stack of many planes, which only a TIFF file can hold; let the result's "
                            "name end in .tif")

@@ -44,13 +44,16 @@ class Denoiser:
     def __repr__(self):
         return f"Denoiser({self.card.get('name', type(self.model).__name__)!r}, {self.device})"
 
-    def windows(self, h, w):
-        """What is read and what is given for each tile of a picture;
-        the halo is measured when it is first needed"""
-        if max(h, w) <= (self.tile or _TILE): return [*windows(h, w, max(h, w), 0)]
+    def cut(self, h, w):
+        "Side of the tiles of a picture, and their halo, which is measured when it is first needed"
+        if max(h, w) <= (self.tile or _TILE): return max(h, w), 0
         if self.halo is None: self.halo = reach(self.model, self.channels)
         step = grid_step(self.model)
-        return [*windows(h, w, self.tile or max(_TILE//step*step, 12*self.halo), self.halo)]
+        return self.tile or max(_TILE//step*step, 12*self.halo), self.halo
+
+    def windows(self, h, w):
+        "What is read and what is given for each tile of a picture"
+        return [*windows(h, w, *self.cut(h, w))]
 
 # %% ../../nbs/04_pictures/01_denoiser.ipynb #ee0375fc
 @patch

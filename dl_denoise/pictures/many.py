@@ -19,7 +19,7 @@ from .cleaning import (Cleaning, _named, cleaner, decided, denoise_file, denoise
                                           on_scale)
 from .files import Picture
 from .folders import denoise_files, loader, tried
-from .tiles import grid_step, reach
+from .tiles import grid_step
 
 # %% ../../nbs/04_pictures/14_many.ipynb #d75980e2
 @cache
@@ -165,9 +165,7 @@ def denoise_array(
     _check_array(x, colour)
     network = loaded(dn) if isinstance(dn, str) else dn
     found = found or decided(sample_array(x, colour), network, how)[0]
-    step, tile = grid_step(network.model), network.tile
-    halo = 0
-    if max(x.shape[-2:]) > tile: halo = network.halo = network.halo or reach(network.model, network.channels)
+    step, (tile, halo) = grid_step(network.model), network.cut(*x.shape[-2:])
     rows, columns = (side_chunks(n, c[0], tile, step, halo) for n, c in zip(x.shape[-2:], x.chunks[-2:]))
     blocks = x.rechunk({**({-3: -1} if colour else {}), -2: rows, -1: columns})
     depth = {x.ndim-2: halo*(len(rows) > 1), x.ndim-1: halo*(len(columns) > 1)}
@@ -362,7 +360,7 @@ def _cleaned_parts(x, axis, name, found, progress):
     colour = axis is not None
     if colour: x = da.moveaxis(x, axis, -3)
     ends = [slice(0, n) for n in x.shape[-2 - colour:]]
-    for lead in bar(array_parts(x, 2 + colour, loaded(name).tile), progress):
+    for lead in bar(array_parts(x, 2 + colour, loaded(name).cut(*x.shape[-2:])[0]), progress):
         y, part = denoise_array(x[lead], name, colour=colour, found=found), [*lead, *ends]
         if colour:
             y = da.moveaxis(y, -3, axis)
