@@ -289,6 +289,7 @@ def _is_volume(inputs):
     if zarrs and len(inputs) > 1: raise UsageError(f"{zarrs[0]} is a Zarr; give it alone")
     return bool(zarrs)
 
+# %% ../../nbs/06_play/01_cli.ipynb #fc200a9a
 def _check_where(inputs, out, jobs, scheduler, preview, overwrite, resume):
     "Raise `UsageError` for what cannot be together, or not on a cluster"
     if overwrite and resume:
