@@ -11,7 +11,7 @@ from dl_denoise.pictures.sigma import _grain, compression, estimate_noise, estim
 
 FIT = CameraNoise((400, 16000), quality=(65, 98), smoothing=(0, 1))
 OTHERS = {f'ISO {iso}, quality {q}, smoothing {s}': CameraNoise(iso, quality=q, smoothing=s, light=3e-5, spread=0)
-          for q, s in ((75, .9), (95, 0)) for iso in (800, 3200, 12800)}
+          for q, s in [(75, .9)] for iso in (800, 3200, 12800)}
 FINE = {f'σ = {s}': GaussianNoise(s/255) for s in (2, 5, 25, 50)}
 
 def middle(y, size=320):

@@ -7,6 +7,7 @@ __all__ = ['estimate_sigma', 'compression', 'NoiseLevel', 'estimate_noise', 'mea
            'inverse_anscombe', 'even_noise', 'denoise_poisson']
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #26eae3f7
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 import numpy as np, torch
@@ -59,13 +60,13 @@ def _on_its_grid(luma):
     return _heights(luma, *places[zeros.argmax()])
 
 def _largest_step(heights):
-    "The largest step of which all heights that are not zero are multiples, nearly; None if few are left"
+    "The largest step of which the heights are multiples, nearly; None if it cannot be told"
     heights, steps = heights[heights.abs() > .75].abs(), torch.arange(1., 80)
     if len(heights) < 30: return None
     times = heights[:, None]/steps
     off = (times - times.round().clamp(min=1)).abs().clamp(max=.5)
     fits = torch.where(torch.cos(2*np.pi*off).mean(0) > .4)[0]
-    return steps[fits[-1]].item() if len(fits) else 0.
+    return steps[fits[-1]].item() if len(fits) else None
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e06
 def _lost(heights, steps):
@@ -85,7 +86,8 @@ def compression(
     if heights is None: return 0., 0.
     steps = [_largest_step(heights[:, k]) for k in range(1, 64)]
     shares = [100*s/_STEPS[0, k].item() for k, s in enumerate(steps, 1) if s is not None]
-    percent = float(np.median(shares)) if shares else 200.
+    if len(shares) < 3: return 0., 0.
+    percent = float(np.median(shares))
     return percent, _lost(heights, _STEPS[0]*percent/100)**.5
 
 def _luma(x): return to_ycc(x)[:, :1] if x.shape[1] == 3 else x.mean(1, keepdim=True)
@@ -104,11 +106,15 @@ class NoiseLevel:
     high:float          # ... and at most this
     coarse:bool         # Do neighbouring pixels share it?
     seen:float          # What of it is more than is found in clean pictures
-    little:bool         # Is that hardly any?
+    lost:float          # What compression took of the picture itself
+
+    @property
+    def little(self): return not self.seen
 
     def __str__(self):
-        if self.little: return 'hardly any noise'
-        about = f'about {self.sigma:.0f} of 255 ({self.low:.0f} to {self.high:.0f})'
+        taken = f', compression took about {self.lost:.0f} of 255' if self.lost >= 1.5 else ''
+        if self.little: return f'hardly any noise{taken}'
+        about = f'about {self.sigma:.0f} of 255 ({math.floor(self.low)} to {math.ceil(self.high)})'
         return f'coarse noise, {about}' if self.coarse else f'noise {about}'
 
 @lru_cache(maxsize=1)
@@ -124,16 +130,17 @@ def estimate_noise(
     x = as_batch(x)[:1]
     x = x[(..., *(slice(max(0, (o-size)//2), (o+size)//2) for o in x.shape[2:]))]
     fine = 255*estimate_sigma(x)
-    if min(x.shape[2:]) < 32 or x.shape[1] not in _SHARES: return _fine_level(fine, fine < 2)
+    if min(x.shape[2:]) < 32 or x.shape[1] not in _SHARES: return _fine_level(fine)
     (a, b), grain, least = _SHARES[x.shape[1]], _grain(x), _LITTLE[x.shape[1]]
-    if fine > _FINE_SHARE*a**.5*grain: return _fine_level(fine, grain < least or fine < 2)
-    sigma = (a*grain**2 + b*compression(x)[1]**2)**.5
-    seen = (a*max(0, grain**2 - least**2))**.5
-    return NoiseLevel(sigma, sigma*_WITHIN[0], sigma*_WITHIN[1], True, seen, not seen)
+    seen, lost = (a*max(0, grain**2 - least**2))**.5, compression(x)[1]
+    if fine > _FINE_SHARE*a**.5*grain: return _fine_level(fine, seen > 0, lost)
+    sigma = (a*grain**2 + b*lost**2)**.5
+    return NoiseLevel(sigma, sigma*_WITHIN[0], sigma*_WITHIN[1], True, seen, lost)
 
-def _fine_level(sigma, little):
+def _fine_level(sigma, seen=True, lost=0.):
     low, high = _FINE_WITHIN
-    return NoiseLevel(sigma, max(0, sigma*low - .3), sigma*high + .3, False, sigma, little)
+    seen = sigma if seen and sigma >= 2 else 0.
+    return NoiseLevel(sigma, max(0, sigma*low - .3), sigma*high + .3, False, seen, lost)
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #63a11a04
 def mean_variance(
