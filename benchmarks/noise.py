@@ -45,7 +45,9 @@ def fitted(rows):
                              f_scale=.15).x
     off = pd.concat([-log_ratio(fit(rows[rows.picture != i]), d) for i, d in rows.groupby('picture')])
     within = (off.abs() < np.log(1.25)).mean()      # of pictures that the fit has not seen
-    return dict(shares=fit(rows).tolist(), within=np.exp(off.quantile([.1, .9])).tolist(), good=within)
+    return dict(shares=fit(rows).tolist(), within=_inner(np.exp(off)), good=float(within))
+
+def _inner(values): return [float(o) for o in values.quantile([.1, .9])]
 
 def tested(imgs, noises, channels):
     "For each noise: the estimates beside the truth"
@@ -73,12 +75,13 @@ def main(
     if what == 'fit':
         rows = measured(pictures('cbsd432', 3)[-10:], {'camera': FIT, 'clean': None, **FINE}, channels, 8)
         cameras, clean = (rows[rows.noise == o] for o in ('camera', 'clean'))
-        told = fitted(cameras) | dict(clean=clean.grain.max(), clean_median=clean.grain.median())
+        told = fitted(cameras) | dict(clean=float(clean.grain.max()), clean_median=float(clean.grain.median()))
         fine = rows[rows.noise.isin(FINE)]
         share = fine.fine/(told['shares'][0]**.5*fine.grain)
         others = cameras.fine/(told['shares'][0]**.5*cameras.grain)
-        told |= dict(fine=share.quantile([.01, .05, .5]).tolist(), coarse=others.quantile([.5, .95, .99]).tolist(),
-                     fine_within=(fine.true/fine.fine).quantile([.1, .9]).tolist())
+        told |= dict(fine=share.quantile([.01, .05, .5, .99]).tolist(), coarse=others.quantile([.5, .95, .99]).tolist(),
+                     fine_within=_inner((fine.true/fine.fine)[fine.true > 20]),
+                     fine_off=_inner((fine.true - fine.fine)[fine.true < 10]))
         print(told)
         images = dict(valid=10)
     else:
