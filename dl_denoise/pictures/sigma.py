@@ -93,11 +93,13 @@ def compression(
 def _luma(x): return to_ycc(x)[:, :1] if x.shape[1] == 3 else x.mean(1, keepdim=True)
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e0a
-_SHARES = {1: (1.8, .8), 3: (2.8, .9)}      # a and b, by the number of channels
-_LITTLE = {1: 1.3, 3: 1.25}                   # of 255: as much grain is found in clean pictures
-_WITHIN, _FINE_WITHIN, _FINE_OFF = (.86, 1.24), (.97, 1.03), (-.5, .1)
-_FINE_SHARE = .6                             # so much of the noise is seen by the mask if it is fine
-_STRONG = 8                                  # of 255: so much fine noise is noise, less may be texture
+# by the number of channels: a and b; how much grain clean pictures show; the range about an estimate
+_SHARES = {1: (7.9, .81), 3: (2.8, .9)}
+_LITTLE = {1: 1., 3: 1.25}
+_WITHIN = {1: (.77, 1.44), 3: (.86, 1.24)}
+_FINE_WITHIN, _FINE_OFF = (.97, 1.03), (-.5, .1)
+_FINE_SHARE = .55       # so much of the noise is seen by the mask if it is fine
+_STRONG = 8             # of 255: so much fine noise is noise, less may be texture
 
 @dataclass(frozen=True)
 class NoiseLevel:
@@ -134,9 +136,10 @@ def estimate_noise(
     if min(x.shape[2:]) < 32 or x.shape[1] not in _SHARES: return _fine_level(fine)
     (a, b), grain, least = _SHARES[x.shape[1]], _grain(x), _LITTLE[x.shape[1]]
     seen, lost = (a*max(0, grain**2 - least**2))**.5, compression(x)[1]
-    if fine > _FINE_SHARE*a**.5*grain and (not lost or fine > _STRONG): return _fine_level(fine, seen > 0)
-    sigma = (a*grain**2 + b*lost**2)**.5
-    return NoiseLevel(sigma, sigma*_WITHIN[0], sigma*_WITHIN[1], True, seen, lost)
+    if fine > _FINE_SHARE*a**.5*grain and (not lost or fine > _STRONG):
+        return _fine_level(fine, seen > 0 or x.shape[1] == 1)       # it knows no fine noise in grey
+    sigma, (low, high) = (a*grain**2 + b*lost**2)**.5, _WITHIN[x.shape[1]]
+    return NoiseLevel(sigma, sigma*low, sigma*high, True, seen, lost)
 
 def _fine_level(sigma, seen=True):
     (low, high), (less, more) = _FINE_WITHIN, _FINE_OFF
