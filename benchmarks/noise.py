@@ -38,10 +38,10 @@ def measured(imgs, noises, channels, each=1):
     return pd.DataFrame(rows)
 
 def fitted(rows):
-    "Shares of grain and of loss in the variance, and within which factors four of five truths lie"
-    def log_ratio(w, d): return .5*np.log(w[0]*d.grain**2 + w[1]*d.loss**2) - np.log(d.true)
+    "a, b and p of the variance, and within which factors four of five truths lie"
+    def log_ratio(w, d): return .5*np.log(w[0]*d.grain**(2*w[2]) + w[1]*d.loss**2) - np.log(d.true)
     def fit(d):
-        return least_squares(lambda w: log_ratio(w, d), (2, .8), bounds=(0, np.inf), loss='soft_l1',
+        return least_squares(lambda w: log_ratio(w, d), (3, .8, .9), bounds=(0, np.inf), loss='soft_l1',
                              f_scale=.15).x
     off = pd.concat([-log_ratio(fit(rows[rows.picture != i]), d) for i, d in rows.groupby('picture')])
     within = (off.abs() < np.log(1.25)).mean()      # of pictures that the fit has not seen
@@ -77,8 +77,8 @@ def main(
         cameras, clean = (rows[rows.noise == o] for o in ('camera', 'clean'))
         told = fitted(cameras) | dict(clean=float(clean.grain.max()), clean_median=float(clean.grain.median()))
         fine = rows[rows.noise.isin(FINE)]
-        share = fine.fine/(told['shares'][0]**.5*fine.grain)
-        others = cameras.fine/(told['shares'][0]**.5*cameras.grain)
+        share = fine.fine/(told['shares'][0]**.5*fine.grain**told['shares'][2])
+        others = cameras.fine/(told['shares'][0]**.5*cameras.grain**told['shares'][2])
         told |= dict(fine=share.quantile([.01, .05, .5, .99]).tolist(), coarse=others.quantile([.5, .95, .99]).tolist(),
                      fine_within=_inner((fine.true/fine.fine)[fine.true > 20]),
                      fine_off=_inner((fine.true - fine.fine)[fine.true < 10]))

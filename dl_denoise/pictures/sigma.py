@@ -93,8 +93,8 @@ def compression(
 def _luma(x): return to_ycc(x)[:, :1] if x.shape[1] == 3 else x.mean(1, keepdim=True)
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e0a
-# by the number of channels: a and b; how much grain clean pictures show; the range about an estimate
-_SHARES = {1: (7.9, .81), 3: (2.8, .9)}
+# by the number of channels: a, b and p; how much grain clean pictures show; the range about an estimate
+_SHARES = {1: (7.9, .81, 1.), 3: (4.2, .78, .87)}
 _LITTLE = {1: 1., 3: 1.25}
 _WITHIN = {1: (.77, 1.44), 3: (.86, 1.24)}
 _FINE_WITHIN, _FINE_OFF = (.97, 1.03), (-.5, .1)
@@ -134,11 +134,12 @@ def estimate_noise(
     x = x[(..., *(slice(max(0, (o-size)//2), (o+size)//2) for o in x.shape[2:]))]
     fine = 255*estimate_sigma(x)
     if min(x.shape[2:]) < 32 or x.shape[1] not in _SHARES: return _fine_level(fine)
-    (a, b), grain, least = _SHARES[x.shape[1]], _grain(x), _LITTLE[x.shape[1]]
-    seen, lost = (a*max(0, grain**2 - least**2))**.5, compression(x)[1]
-    if fine > _FINE_SHARE*a**.5*grain and (not lost or fine > _STRONG):
+    (a, b, p), grain, least = _SHARES[x.shape[1]], _grain(x), _LITTLE[x.shape[1]]
+    whole, lost = a**.5*grain**p, compression(x)[1]
+    seen = max(0, whole**2 - a*least**(2*p))**.5
+    if fine > _FINE_SHARE*whole and (not lost or fine > _STRONG):
         return _fine_level(fine, seen > 0 or x.shape[1] == 1)       # it knows no fine noise in grey
-    sigma, (low, high) = (a*grain**2 + b*lost**2)**.5, _WITHIN[x.shape[1]]
+    sigma, (low, high) = (whole**2 + b*lost**2)**.5, _WITHIN[x.shape[1]]
     return NoiseLevel(sigma, sigma*low, sigma*high, True, seen, lost)
 
 def _fine_level(sigma, seen=True):
