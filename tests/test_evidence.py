@@ -1,12 +1,14 @@
 "What the pages on noise and evidence do not test themselves: real photographs, determinism, faults"
 import numpy as np, pytest, torch
+from dl_denoise.camera import CameraNoise
 from dl_denoise.core import DenoiseError, UsageError
 from dl_denoise.data import at_hand, pictures
 from dl_denoise.pictures.evidence import eight_ways, evidence, report, sure, verdict
 from dl_denoise.pictures.denoiser import load_denoiser
 from dl_denoise.ranges import white_of
 from dl_denoise.noise import GaussianNoise
-from dl_denoise.pictures.sigma import anscombe, estimate_poisson, estimate_sigma, inverse_anscombe
+from dl_denoise.pictures.sigma import (anscombe, estimate_noise, estimate_poisson, estimate_sigma,
+                                       inverse_anscombe)
 
 S = 25/255
 @pytest.fixture(scope='module')
@@ -31,14 +33,39 @@ def test_verdict_on_photographs(dn, photos):
     assert all('noise is left' in verdict(evidence(x, x)) for x, *_ in photos)
 
 def test_weak_noise(dn, photos):
-    """Texture is taken neither for noise nor for noise that is left;
-    but the first of the five is texture all over"""
+    "Texture is taken neither for noise nor for noise that is left, not even in the first, texture all over"
     clean, g = [y for _, y, _ in photos], torch.Generator().manual_seed(1)
     weak = [GaussianNoise(5/255)(y, g) for y in clean]
-    assert sum('hardly any noise' in verdict(evidence(y, dn(y))) for y in clean) == 4
+    assert sum('hardly any noise' in verdict(evidence(y, dn(y))) for y in clean) == 5
     assert sum('looks like noise' in verdict(evidence(x, dn(x))) for x in weak) >= 4
     assert sum(abs(estimate_sigma(x)*255 - 5) < .5 for x in weak) >= 4
     assert all(abs(estimate_sigma(x)/S - 1) < .05 for x, *_ in photos)
+
+def test_coarse_noise():
+    "A camera's noise within a quarter where neighbours show a fifth of it; clean pictures have hardly any"
+    if not at_hand('cbsd68'): pytest.skip('CBSD68 is not at hand')
+    good, n = 0, 0
+    for y in pictures('cbsd68', 3)[:24:6]:
+        y = y[None, :, :320, :320].float()/255
+        assert estimate_noise(y).little and 'hardly any noise' in str(estimate_noise(y))
+        for iso in (3200, 12800):
+            x = CameraNoise(iso, quality=92, smoothing=.5, light=3e-5, spread=0)(
+                y, torch.Generator().manual_seed(iso))
+            level, true = estimate_noise(x), 255*(x - y).std().item()
+            good, n = good + (abs(level.sigma/true - 1) < .25), n + 1
+            assert level.coarse and level.low < level.sigma < level.high
+        assert not level.little and str(level).startswith('coarse noise, about') and level.seen > 2
+    assert good >= n - 1, (good, n)
+
+def test_fine_noise_as_before():
+    "Of Gaussian noise the mask decides, in grey and in colour"
+    g = torch.Generator().manual_seed(0)
+    for channels in (1, 3):
+        x = GaussianNoise(S)(torch.full((1, channels, 96, 96), .5), g)
+        level = estimate_noise(x)
+        assert not level.coarse and level.sigma == 255*estimate_sigma(x)
+        assert level.low < 25 < level.high and str(level).startswith('noise about 2')
+    assert not estimate_noise(torch.full((1, 3, 16, 16), .5)).seen        # too small for the network
 
 def test_sure_without_what_is_clipped(dn, photos):
     "As files have it: rounded to 8 bits and clipped"

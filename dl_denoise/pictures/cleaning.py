@@ -21,7 +21,7 @@ from .evidence import report
 from .files import (DEPTHS, MEGAPIXELS, Picture, check_holds, encode_picture, format_of,
                                        read_picture, report_path, write_picture)
 from .stacks import is_stack, open_stack, sample_stack, write_stack
-from .sigma import denoise_poisson, estimate_poisson, estimate_sigma, even_noise
+from .sigma import denoise_poisson, estimate_noise, estimate_poisson, even_noise
 from ..ranges import as_batch, white_of
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #c8eb7fd4
@@ -190,13 +190,15 @@ def _grown(x):
     grows = f'of about {1/a:,.0f} photons at white' if a else 'that does not grow with the brightness'
     return (a, b), f'noise {grows}, and {255*b**.5:.0f} of 255'
 
-def _even(x, most):
+def _seen(pic, low, high):
+    "How much noise is in a picture; None if it is too small to tell"
+    return estimate_noise(_middle(pic, 512, low, high)) if min(pic.pixels.shape[:2]) >= 8 else None
+
+def _even(level, most):
     "The noise of 255 if it is stronger than a network knows, else None; and what there is in words"
-    if min(x.shape[:2]) < 8: return None, 'too small to tell its noise'
-    level = 255*estimate_sigma(x)
-    told = f"noise about {level:.0f} of 255"
-    if level <= most: return None, told
-    return level, f'{told}, brought down to {most:.0f}, which the network knows'
+    if level is None: return None, 'too small to tell its noise'
+    if level.coarse or level.sigma <= most: return None, str(level)
+    return level.sigma, f'{level}, brought down to {most:.0f}, which the network knows'
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #41dbe572
 _DRAWING = Lock()      # matplotlib draws one figure at a time
@@ -216,14 +218,17 @@ def _save_report(x, clean, sigma, poisson, path):
 def decided(
     pic:Picture,        # A picture, or the sample of a stack
     dn,                 # The denoiser that is to clean it
-    how:Cleaning        # What was asked for
+    how:Cleaning,       # What was asked for
+    level=None          # From `estimate_noise`, if it is known already
 ) -> tuple:             # Arguments for `denoise_picture`, and what was found in words
     "Where black and white lie, and how strong the noise is"
     low, high = black_and_white(pic, dn, how.white)
-    x, sigma, poisson = _middle(pic, 1024, low, high), how.sigma, None
-    if how.poisson: poisson, noise = _grown(x)
-    elif sigma: _, noise = _even(x, float('inf'))
-    else: sigma, noise = _even(x, trained_range(dn.card)[1])
+    sigma, poisson = how.sigma, None
+    if how.poisson: poisson, noise = _grown(_middle(pic, 1024, low, high))
+    else:
+        most = float('inf') if sigma else trained_range(dn.card)[1]
+        found, noise = _even(level or _seen(pic, low, high), most)
+        sigma = sigma or found
     if pic.pixels.dtype == np.uint16: noise += f', white taken at {high:,.0f}'
     noise += _chosen(dn, how)
     return dict(sigma=sigma, strength=how.strength, white=(low, high), poisson=poisson), noise
@@ -246,13 +251,13 @@ def _chosen(dn, how):
 _FINE = 8       # of 255: with so much fine noise a picture is not a camera's JPEG
 
 def _right_one(pic, loaded, how):
-    "The denoiser for a picture, by its colours and by how much of its noise is fine"
-    asked, coarse = how.model or how.sigma or how.poisson, False
-    if not asked and pic.channels == 3 and pic.pixels.dtype == np.uint8 and min(pic.pixels.shape[:2]) >= 8:
+    "The denoiser for a picture, by its colours and by its noise; and the noise, if it was looked at"
+    asked, level = how.model or how.sigma or how.poisson, None
+    if not asked and pic.channels == 3 and pic.pixels.dtype == np.uint8:
         # in 8 bits no network has a say in where white is
-        x = _middle(pic, 1024, *black_and_white(pic, None, how.white))
-        coarse = 255*estimate_sigma(x) < _FINE
-    return loaded(denoiser_for(pic, how.model, coarse))
+        level = _seen(pic, *black_and_white(pic, None, how.white))
+    coarse = level is not None and (level.coarse or level.sigma < _FINE)
+    return loaded(denoiser_for(pic, how.model, coarse)), level
 
 def _adapted(pic, dn, found):
     "The denoiser for this picture, the arguments for `denoise_picture`, and what was decided in words"
@@ -263,9 +268,10 @@ def _adapted(pic, dn, found):
     if new is not dn or poisson: found = found | dict(sigma=None, poisson=poisson)
     return new, found, f'; {told}'
 
-def _clean(pic, dn, how, out):
+def _clean(pic, loaded, how, out):
     "The result, and what was found and done in words"
-    found, noise = decided(pic, dn, how)
+    dn, level = _right_one(pic, loaded, how)
+    found, noise = decided(pic, dn, how, level)
     if how.adapt:
         dn, found, told = _adapted(pic, dn, found)
         noise += told
@@ -312,8 +318,7 @@ def denoise_file(
     format = format_of(out) if out != '-' else pic.format if pic.format in DEPTHS else 'PNG'
     with _named(source):
         check_holds(pic, format)
-        dn = _right_one(pic, loaded, how)
-        result, noise, verdict = _clean(pic, dn, how, out)
+        result, noise, verdict = _clean(pic, loaded, how, out)
         if out == '-':
             sys.__stdout__.buffer.write(encode_picture(result, format, how.quality))
             sys.__stdout__.buffer.flush()
@@ -360,8 +365,8 @@ def preview_file(
         if is_stack(source):
             with open_stack(source, how.max_megapixels) as stack: pic = stack[len(stack)//2]
         else: pic = read_picture(source, how.max_megapixels)
-        dn = _right_one(pic, loaded, how)
-        found, _ = decided(pic, dn, how)
+        dn, level = _right_one(pic, loaded, how)
+        found, _ = decided(pic, dn, how, level)
         found.pop('strength')
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path, 'wb') as f: preview(pic, dn, **found).save(f, 'PNG')

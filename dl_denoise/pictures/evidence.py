@@ -13,7 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 from ..core import UsageError, atomic, number
 from ..metrics import psnr_of
-from .sigma import estimate_sigma
+from .sigma import estimate_noise, estimate_sigma
 from ..plot import DIFF, to_array
 from ..ranges import as_batch
 
@@ -52,7 +52,7 @@ def evidence(
     x,                  # The noisy picture, as for `estimate_sigma`
     result,             # What a denoiser made of it
     sigma:float=None    # Its noise, on the scale 0 to 1; by default estimated
-) -> dict:              # mean, spread, sigma, left, neighbour, detail
+) -> dict:              # mean, spread, sigma, coarse, little, left, neighbour, detail
     "What the residual tells about a result, without the clean picture"
     x, result = as_batch(x), as_batch(result)
     r, y = x - result, result.double().numpy()
@@ -60,16 +60,23 @@ def evidence(
     energy = _for_its_brightness(_smooth(r.double().numpy()**2, 2), bright)
     spread, c = r.std().item(), autocorrelation(r, 1)
     detail = np.corrcoef(energy.ravel(), edges.ravel())[0, 1] if energy.std()*edges.std() > 0 else 0.
-    return dict(mean=r.mean().item(), spread=spread, sigma=estimate_sigma(x) if sigma is None else sigma,
-                left=estimate_sigma(result),
+    return dict(mean=r.mean().item(), spread=spread, **_noise(x, result, sigma),
                 neighbour=float((c[0, 1] + c[1, 0])/2), detail=float(detail))
+
+def _noise(x, result, sigma):
+    "What noise there was, and what is left of it: what is coarse, by the estimator that sees it"
+    if sigma is not None: return dict(sigma=sigma, coarse=False, little=sigma < 2/255,
+                                      left=estimate_sigma(result))
+    level = estimate_noise(x)
+    left = estimate_noise(result).seen/255 if level.coarse else estimate_sigma(result)
+    return dict(sigma=level.sigma/255, coarse=level.coarse, little=level.little, left=left)
 
 # %% ../../nbs/04_pictures/08_evidence.ipynb #2dd5a0ef
 def verdict(
     e:dict              # From `evidence`
 ) -> str:
     "The evidence in one sentence"
-    if e['sigma'] < 2/255: return 'there was hardly any noise to remove: keep the original'
+    if e['little']: return 'there was hardly any noise to remove: keep the original'
     if e['left'] > .4*e['sigma']:
         if e['neighbour'] > .12:
             return ('the noise is coarse, neighbouring pixels share it: the network was not made for it '
@@ -145,8 +152,9 @@ def _psnr_after(x, y, dn, sigma, given):
 def _words(x, y, dn, e, given):
     "The numbers, a line each"
     sigma = max(e['sigma'], 1e-4)
-    after = _psnr_after(x, y, dn, sigma, given) if e['neighbour'] <= .12 else ''
-    return [f"noise: {e['sigma']*255:.1f} of 255, {'as given' if given else 'estimated'}",
+    after = '' if e['coarse'] or e['neighbour'] > .12 else _psnr_after(x, y, dn, sigma, given)
+    coarse = ', coarse' if e['coarse'] else ''
+    return [f"noise: {e['sigma']*255:.1f} of 255{coarse}, {'as given' if given else 'estimated'}",
             f"taken away: {e['spread']*255:.1f}, mean {e['mean']*255:+.1f}",
             f"left in the result: {e['left']*255:.1f}", f"neighbours alike: {e['neighbour']:+.2f}",
             f"follows edges: {e['detail']:+.2f}", f"PSNR before: {psnr_of(sigma**2):.1f} dB",
