@@ -1,6 +1,6 @@
 """Pictures per second over 1 and 2 workers, the cost of a micrograph by its steps, the disk's and the
 scheduler's own limits, and the memory of a large volume"""
-import multiprocessing, os, resource, statistics, sys, tempfile, time
+import math, multiprocessing, os, resource, statistics, sys, tempfile, time
 from pathlib import Path
 import numpy as np, torch
 from fastcore.script import call_parse
@@ -129,7 +129,7 @@ def main(
     with tempfile.TemporaryDirectory() as d:
         if volume:
             shape = alone(make_volume, volume, Path(d))
-            keep('volume', 'dncnn-2x4', shape=shape, gigabytes=2*np.prod(shape)/1e9,
+            keep('volume', 'dncnn-2x4', shape=shape, gigabytes=2*math.prod(shape)/1e9,
                  **alone(clean_volume, Path(d)))
         if micro: keep('steps', MODEL, disk_megabytes_per_second=disk(Path(d)), tasks_per_second=scheduler(),
                        **by_steps(Path(d), micro, repeats))

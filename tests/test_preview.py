@@ -16,12 +16,9 @@ def noisy(dtype=np.uint8, *more):
 def test_choice():
     grey, colour = Picture(noisy()), Picture(noisy(np.uint8, 3))
     assert denoiser_for(grey) == denoiser_for(grey, coarse=True) == 'photo-grey'
-    assert denoiser_for(colour) == 'photo-colour'
-    both = ['photo-colour', 'photo-real']
-    assert denoiser_for(colour, packaged=both) == 'photo-colour'
-    assert denoiser_for(colour, coarse=True, packaged=both) == 'photo-real'
-    assert denoiser_for(colour, coarse=True, packaged=['photo-colour']) == 'photo-colour'
-    assert denoiser_for(colour, 'mine', True, both) == 'mine'
+    assert denoiser_for(colour) == 'unet-colour'
+    assert denoiser_for(colour, coarse=True) == 'photo-real'
+    assert denoiser_for(colour, 'mine', True) == 'mine'
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
 def test_sheet(dtype):
@@ -54,10 +51,10 @@ def test_who_is_chosen(tmp_path):
     y = torch.from_numpy(skimage.data.astronaut()[:128, 130:258].copy()).permute(2, 0, 1)[None]/255
     for name, noise, how, told in (
         ('camera', CameraNoise(3200, quality=92), {}, "by photo-real, which knows cameras' coarse noise"),
-        ('fine', GaussianNoise(25/255), {}, 'by photo-colour'),
+        ('fine', GaussianNoise(25/255), {}, 'by unet-colour'),
         ('asked', CameraNoise(3200), dict(model='photo-grey'), 'noise about')):
         x = noise(y, torch.Generator().manual_seed(0)).clamp(0, 1)[0].permute(1, 2, 0)
         Image.fromarray((x*255).round().byte().numpy()).save(tmp_path/f'{name}.png')
         files = tmp_path/f'{name}.png', tmp_path/f'{name}-out.png'
         line = denoise_file(*files, load_denoiser, Cleaning(**how))
-        assert told in line and ('by photo' in line) == (not how), line
+        assert told in line and (', by ' in line) == (not how), line

@@ -33,7 +33,7 @@ SHARED = dict(
     images='so many images only', batch='images in a batch', precision=', '.join(PRECISIONS),
     seed='seed of weights, order and noise', out='folder for figures, records and weights',
     resume='go on with what was interrupted in the folder', debug='show tracebacks',
-    model='a packaged denoiser, or the file of your own (photo-colour or photo-grey)',
+    model='a packaged denoiser, or the file of your own (chosen by the picture)',
     steps='turns of plug and play', quality='1 to 100, for JPEG (95) and WebP (lossless)',
     max_megapixels='refuse larger pictures')
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 import matplotlib.pyplot as plt, numpy as np
 from PIL import Image, ImageDraw
-from ..core import DenoiseError, UsageError, atomic, bar, cards, number
+from ..core import DenoiseError, UsageError, atomic, bar, number
 from .denoiser import denoise_any
 from .evidence import report
 from .files import (DEPTHS, MEGAPIXELS, Picture, check_holds, encode_picture, format_of,
@@ -115,20 +115,17 @@ def denoise_picture(
     return replace(pic, pixels=on_scale(a, clean, low, high))
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #14754f49
-# for colours or not, and for coarse noise or not: what is packaged of these, first to last
-_DENOISERS = {(False, False): ['photo-grey'], (False, True): ['photo-grey'],
-              (True, False): ['photo-colour'], (True, True): ['photo-real', 'photo-colour']}
+# for colours or not, and for coarse noise or not
+_DENOISERS = {(False, False): 'photo-grey', (False, True): 'photo-grey',
+              (True, False): 'unet-colour', (True, True): 'photo-real'}
 
 def denoiser_for(
     pic:Picture,                # The picture
     model:str=None,     # A name, if you do not want the choice made
-    coarse:bool=False,  # Do neighbouring pixels share the noise, as in a camera's JPEG?
-    packaged=None       # Names to choose from; by default all that are packaged
+    coarse:bool=False   # Do neighbouring pixels share the noise, as in a camera's JPEG?
 ) -> str:               # Name of a packaged denoiser
-    "The packaged denoiser for a picture: colour for colour, and one for coarse noise if there is one"
-    if model: return model
-    packaged = cards() if packaged is None else packaged
-    return next(o for o in _DENOISERS[pic.channels == 3, coarse] if o in packaged)
+    "The packaged denoiser for a picture: colour for colour, and for coarse noise the one that knows it"
+    return model or _DENOISERS[pic.channels == 3, coarse]
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #b3bf0651
 @denoise_any.register(str)

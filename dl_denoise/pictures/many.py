@@ -173,14 +173,12 @@ def denoise_array(
                        meta=np.empty((0,)*x.ndim, x.dtype), dn=dn, found=found, colour=colour)
     return y.rechunk(x.chunks)
 
-# %% ../../nbs/04_pictures/14_many.ipynb #e2fe613b
-_BLOCKS = 64        # that are computed before the next ones are asked for, at least
-
+# %% ../../nbs/04_pictures/14_many.ipynb #3ce95ad9
 def array_parts(
     x,                      # Dask array
     axes:int,               # So many at the end stay whole
     tile:int,               # Height and width of a block
-    most:int=_BLOCKS        # Blocks in a part, about
+    most:int=16             # Blocks in a part, about
 ) -> list:                  # Tuples of slices, one for each of the other axes
     "An array in parts along its first axes, none of which cuts a chunk"
     lead = x.chunks[:x.ndim - axes]
@@ -213,7 +211,8 @@ def denoise_zarr(
         x = da.from_zarr(array, chunks=array.shards or array.chunks)
         axis = (x.ndim - 3 if channels is None else channels) if colour else None
         name, found, noise = _looked_at(x if axis is None else da.moveaxis(x, axis, -3), how, colour)
-        for part, block in _cleaned_parts(x, axis, name, found, how.progress):
+        threads = sum(client.nthreads().values()) if client else jobs
+        for part, block in _cleaned_parts(x, axis, name, found, 16*threads, how.progress):
             da.store(block, target, regions=part, lock=False)
         return f"{source} -> {out}: Zarr {'×'.join(map(str, x.shape))}, {x.dtype.name}, {noise}"
 
@@ -354,13 +353,14 @@ def _looked_at(x, how, colour):
     name = _anywhere(denoiser_for(tall, how.model))
     return name, *decided(tall, loaded(name), how)
 
-def _cleaned_parts(x, axis, name, found, progress):
+def _cleaned_parts(x, axis, name, found, most, progress):
     "Where each part lies, and the part cleaned; `axis` is that of channels that are cleaned together"
     import dask.array as da
     colour = axis is not None
     if colour: x = da.moveaxis(x, axis, -3)
     ends = [slice(0, n) for n in x.shape[-2 - colour:]]
-    for lead in bar(array_parts(x, 2 + colour, loaded(name).cut(*x.shape[-2:])[0]), progress):
+    tile = loaded(name).cut(*x.shape[-2:])[0]
+    for lead in bar(array_parts(x, 2 + colour, tile, most), progress):
         y, part = denoise_array(x[lead], name, colour=colour, found=found), [*lead, *ends]
         if colour:
             y = da.moveaxis(y, -3, axis)
