@@ -50,9 +50,10 @@ def test_who_is_chosen(tmp_path):
     "Little fine noise in colour: the network that knows cameras; more: that for fine noise; --model rules"
     y = torch.from_numpy(skimage.data.astronaut()[:128, 130:258].copy()).permute(2, 0, 1)[None]/255
     for name, noise, how, told in (
+        ('camera', CameraNoise(12800, quality=92), {}, "coarse noise, about"),
         ('camera', CameraNoise(3200, quality=92), {}, "by photo-real, which knows cameras' coarse noise"),
         ('fine', GaussianNoise(25/255), {}, 'by unet-colour'),
-        ('asked', CameraNoise(3200), dict(model='photo-grey'), 'noise about')):
+        ('asked', CameraNoise(3200), dict(model='photo-grey'), 'noise')):
         x = noise(y, torch.Generator().manual_seed(0)).clamp(0, 1)[0].permute(1, 2, 0)
         Image.fromarray((x*255).round().byte().numpy()).save(tmp_path/f'{name}.png')
         files = tmp_path/f'{name}.png', tmp_path/f'{name}-out.png'

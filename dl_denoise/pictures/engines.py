@@ -26,7 +26,7 @@ def with_torch(
     half:bool           # Convolutions in 16 bits?
 ):                      # A function of a batch of floats `[B,C,H,W]` on the CPU
     "The network as it is"
-    device = next(net.parameters()).device
+    device = next(net.parameters(), torch.empty(0)).device     # a network may have no weights
     kind = torch.float16 if device.type == 'cuda' else torch.bfloat16
     def run(x):
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=half):

@@ -94,9 +94,9 @@ def _luma(x): return to_ycc(x)[:, :1] if x.shape[1] == 3 else x.mean(1, keepdim=
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e0a
 # by the number of channels: a, b and p; how much grain clean pictures show; the range about an estimate
-_SHARES = {1: (7.9, .81, 1.), 3: (3.9, .807, .815)}
-_LITTLE = {1: 1., 3: 1.25}
-_WITHIN = {1: (.77, 1.44), 3: (.87, 1.17)}
+_SHARES = {1: (5.4, .787, .343), 3: (3.9, .807, .815)}
+_LITTLE = {1: 1., 3: 1.4}
+_WITHIN = {1: (.79, 1.53), 3: (.87, 1.17)}
 _FINE_WITHIN, _FINE_OFF = (.97, 1.05), (-1.5, 0)
 _FINE_SHARE = .55       # so much of the noise is seen by the mask if it is fine
 _STRONG = 8             # of 255: so much fine noise is noise, less may be texture
