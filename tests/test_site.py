@@ -287,7 +287,8 @@ TAUGHT = {
                                                                                 'CensoredLoss'],
     '03_noisy/04_losses': ['AnnealedL0', 'pick_loss'], '03_noisy/05_frozen': ['FrozenNoise'],
     '04_pictures/03_tiles': ['windows', 'reach', 'fold_bn'], '04_pictures/10_medical': ['RicianNoise'],
-    '04_pictures/07_sigma': ['estimate_sigma', 'estimate_noise', 'compression', 'estimate_poisson', 'anscombe', 'inverse_anscombe'],
+    '04_pictures/07_sigma': ['estimate_sigma', 'estimate_noise', 'compression', 'estimate_poisson',
+                             'anscombe', 'inverse_anscombe'],
     '04_pictures/08_evidence': ['sure', 'autocorrelation', 'eight_ways']}
 
 @pytest.mark.parametrize('page', TAUGHT)
