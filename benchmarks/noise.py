@@ -1,4 +1,4 @@
-"How much noise is in a picture: fit what `estimate_noise` needs on photographs that no network saw, and test it"
+"How much noise is in a picture: fit what `estimate_noise` needs on validation photographs, and test it"
 import numpy as np, pandas as pd, torch
 from fastcore.script import call_parse
 from scipy.optimize import least_squares
@@ -10,8 +10,8 @@ from dl_denoise.noise import GaussianNoise
 from dl_denoise.pictures.sigma import _grain, compression, estimate_noise, estimate_sigma
 
 FIT = CameraNoise((400, 16000), quality=(65, 98), smoothing=(0, 1))
-OTHERS = {f'ISO {iso}, quality {q}, smoothing {s}': CameraNoise(iso, quality=q, smoothing=s, light=3e-5, spread=0)
-          for q, s in [(75, .9)] for iso in (800, 3200, 12800)}
+OTHERS = {f'ISO {iso}, quality 75, smoothing 0.9':
+          CameraNoise(iso, quality=75, smoothing=.9, light=3e-5, spread=0) for iso in (800, 3200, 12800)}
 FINE = {f'σ = {s}': GaussianNoise(s/255) for s in (2, 5, 25, 50)}
 
 def middle(y, size=320):
@@ -80,7 +80,8 @@ def main(
         fine = rows[rows.noise.isin(FINE)]
         share = fine.fine/(told['shares'][0]**.5*fine.grain**told['shares'][2])
         others = cameras.fine/(told['shares'][0]**.5*cameras.grain**told['shares'][2])
-        told |= dict(fine=share.quantile([.01, .05, .5, .99]).tolist(), coarse=others.quantile([.5, .95, .99]).tolist(),
+        told |= dict(fine=share.quantile([.01, .05, .5, .99]).tolist(),
+                     coarse=others.quantile([.5, .95, .99]).tolist(),
                      fine_within=_inner((fine.true/fine.fine)[fine.true > 20]),
                      fine_off=_inner((fine.true - fine.fine)[fine.true < 10]))
         print(told)

@@ -80,7 +80,7 @@ def _lost(heights, steps):
 
 def compression(
     x                   # A picture, as for `estimate_sigma`
-) -> tuple:             # JPEG's steps in per cent of the standard's, and the standard deviation of what they took
+) -> tuple:             # JPEG's steps in per cent of the standard's; what they took, as a standard deviation
     "How coarsely a JPEG was rounded, and how much of the picture that cost, on the scale 0 to 255"
     heights = _on_its_grid(_luma(as_batch(x)[:1, :, :264, :264])[0, 0])
     if heights is None: return 0., 0.
@@ -120,6 +120,7 @@ class NoiseLevel:
         about = f'about {self.sigma:.0f} of 255 ({math.floor(self.low)} to {math.ceil(self.high)})'
         return f'coarse noise, {about}' if self.coarse else f'noise {about}'
 
+# %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e10
 @lru_cache(maxsize=1)
 def _camera_network(): return load_denoiser('photo-real', engine='torch')
 
