@@ -288,16 +288,11 @@ TAUGHT = {
     '03_noisy/11_one_picture': ['halves', 'TinyCNN', 'Halves', 'ImagePrior'],
     '03_noisy/04_losses': ['AnnealedL0', 'pick_loss'], '03_noisy/05_frozen': ['FrozenNoise'],
     '04_pictures/03_tiles': ['windows', 'reach', 'fold_bn'], '04_pictures/10_medical': ['RicianNoise'],
-<<<<<<< HEAD
-    '04_pictures/07_sigma': ['estimate_sigma', 'estimate_poisson', 'anscombe', 'inverse_anscombe'],
+    '04_pictures/07_sigma': ['estimate_sigma', 'estimate_noise', 'compression', 'estimate_poisson',
+                             'anscombe', 'inverse_anscombe'],
     '04_pictures/08_evidence': ['sure', 'autocorrelation', 'eight_ways'],
     '04_pictures/12_engines': ['with_torch', 'with_openvino', 'Runner'],
     '04_pictures/13_adapt': ['quiet_squares', 'FoundNoise', 'LikeNoise', 'stein_each', 'adapt']}
-=======
-    '04_pictures/07_sigma': ['estimate_sigma', 'estimate_noise', 'compression', 'estimate_poisson',
-                             'anscombe', 'inverse_anscombe'],
-    '04_pictures/08_evidence': ['sure', 'autocorrelation', 'eight_ways']}
->>>>>>> sigma
 
 @pytest.mark.parametrize('page', TAUGHT)
 def test_code_is_on_the_page(page, processed):

@@ -309,6 +309,7 @@ def _check_volume(report, quality, adapt, engine):
     if engine not in ('auto', 'exact'):
         raise UsageError(f"--engine {engine} is for pictures; a Zarr is cleaned by the engine exact")
 
+# %% ../../nbs/06_play/01_cli.ipynb #fc200a9a
 def _check_where(inputs, out, jobs, scheduler, preview, overwrite, resume):
     "Raise `UsageError` for what cannot be together, or not on a cluster"
     if overwrite and resume:

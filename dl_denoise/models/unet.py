@@ -60,7 +60,7 @@ class UNet(nn.Module):
 
     def forward(self, x):
         h, w = x.shape[-2:]
-        z = F.pad(x, (0, -w % self.step, 0, -h % self.step), mode='replicate')
+        z = F.pad(x, (0, -w % self.step, 0, -h % self.step), mode='reflect' if min(h, w) > 7 else 'replicate')
         z, kept = self.enter(z), []
         for blocks, smaller in zip(self.down, self.smaller):
             z = blocks(z)

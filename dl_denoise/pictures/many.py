@@ -150,7 +150,7 @@ def sample_array(
     planes = [np.asarray(x[(*map(int, np.unravel_index(i, lead)), *every, *middle)]) for i in chosen]
     if colour: planes = [np.moveaxis(plane, 0, -1) for plane in planes]
     tall = np.concatenate(planes)
-    return Picture(tall.astype(tall.dtype.newbyteorder('=')))
+    return Picture(tall.astype(tall.dtype.newbyteorder('='), copy=False))
 
 # %% ../../nbs/04_pictures/14_many.ipynb #ea98d5fc
 def denoise_array(
@@ -204,8 +204,9 @@ def denoise_zarr(
     import dask, dask.array as da
     source, out = Path(source).absolute(), Path(out).absolute()
     if client: _check_workers(client, source)
+    here = 'threads' if jobs > 1 else 'synchronous'
     with _named(source), whole_folder(out) as folder, \
-            dask.config.set(scheduler=client or 'threads', num_workers=jobs):
+            dask.config.set(scheduler=client or here, num_workers=jobs):
         array, path, channels = _level_0(node := _open(source))
         target = _empty_like(node, array, path, folder)
         x = da.from_zarr(array, chunks=array.shards or array.chunks)
