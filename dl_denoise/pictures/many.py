@@ -322,14 +322,15 @@ def _level_0(node):
 def _empty_like(node, array, path, folder):
     "A Zarr with all that another one says, without its smaller levels; the empty array in it"
     import zarr
-    if path is None: return zarr.from_array(str(folder), data=array, write_data=False)
+    same = dict(data=array, write_data=False, attributes=array.attrs.asdict())
+    if path is None: return zarr.from_array(str(folder), **same)
     attributes = node.attrs.asdict()
     image = _told(attributes)['multiscales'][0]
     whole = {k: v for k, v in image.items() if k not in ('type', 'metadata')}      # how levels were made
     _told(attributes)['multiscales'] = [whole | dict(datasets=image['datasets'][:1])]
     group = zarr.open_group(str(folder), mode='w', zarr_format=node.metadata.zarr_format,
                             attributes=attributes)
-    return zarr.from_array(group.store, data=array, write_data=False, name=path)
+    return zarr.from_array(group.store, name=path, **same)
 
 @contextmanager
 def whole_folder(
