@@ -116,7 +116,7 @@ def denoise_picture(
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #14754f49
 # for colours or not, and for coarse noise or not
-_DENOISERS = {(False, False): 'photo-grey', (False, True): 'photo-grey',
+_DENOISERS = {(False, False): 'unet-grey', (False, True): 'unet-grey',
               (True, False): 'unet-colour', (True, True): 'photo-real'}
 
 def denoiser_for(
