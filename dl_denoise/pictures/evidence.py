@@ -65,7 +65,7 @@ def evidence(
 
 def _noise(x, result, sigma):
     "What noise there was, and what is left of it: what is coarse, by the estimator that sees it"
-    if sigma is not None: return dict(sigma=sigma, coarse=False, little=sigma < 2/255,
+    if sigma is not None: return dict(sigma=sigma, coarse=None, little=sigma < 2/255,
                                       left=estimate_sigma(result))
     level = estimate_noise(x)
     left = estimate_noise(result).seen/255 if level.coarse else estimate_sigma(result)

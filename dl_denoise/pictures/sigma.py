@@ -93,10 +93,9 @@ def compression(
 def _luma(x): return to_ycc(x)[:, :1] if x.shape[1] == 3 else x.mean(1, keepdim=True)
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e0a
-# by the number of channels: a, b and p; how much grain clean pictures show; the range about an estimate
-_SHARES = {1: (5.4, .787, .343), 3: (3.9, .807, .815)}
-_LITTLE = {1: 1., 3: 1.4}
-_WITHIN = {1: (.79, 1.53), 3: (.87, 1.17)}
+_A, _B, _P = 3.9, .807, .815
+_CLEAN_GRAIN = 1.4      # of 255: as much is found in clean pictures
+_WITHIN = .87, 1.17     # the range about an estimate
 _FINE_WITHIN, _FINE_OFF = (.97, 1.05), (-1.5, 0)
 _FINE_SHARE = .55       # so much of the noise is seen by the mask if it is fine
 _STRONG = 8             # of 255: so much fine noise is noise, less may be texture
@@ -107,7 +106,7 @@ class NoiseLevel:
     sigma:float         # Its standard deviation
     low:float           # In four of five pictures it is at least this ...
     high:float          # ... and at most this
-    coarse:bool         # Do neighbouring pixels share it?
+    coarse:bool         # Do neighbouring pixels share it? None if only fine noise could be looked for
     seen:float          # What of it is more than is found in clean pictures
     lost:float          # What compression took of the picture itself
 
@@ -116,7 +115,7 @@ class NoiseLevel:
 
     def __str__(self):
         taken = f', compression took about {self.lost:.0f} of 255' if self.lost >= 1.5 else ''
-        if self.little: return f'hardly any noise{taken}'
+        if self.little: return f"hardly any {'fine ' if self.coarse is None else ''}noise{taken}"
         about = f'about {self.sigma:.0f} of 255 ({math.floor(self.low)} to {math.ceil(self.high)})'
         return f'coarse noise, {about}' if self.coarse else f'noise {about}'
 
@@ -127,26 +126,26 @@ def _camera_network(): return load_denoiser('photo-real', engine='torch')
 def _grain(x): return 255*_luma(x - _camera_network()(x)).std().item()
 
 def estimate_noise(
-    x,                  # A picture, grey or in colour, as for `estimate_sigma`
+    x,                  # A picture, as for `estimate_sigma`; coarse noise is seen in colour only
     size:int=512        # Height and width of the part in the middle that is looked at
 ) -> NoiseLevel:        # str() gives it in words
     "How much noise is in a picture, fine or coarse, and how sure that is"
     x = as_batch(x)[:1]
     x = x[(..., *(slice(max(0, (o-size)//2), (o+size)//2) for o in x.shape[2:]))]
     fine = 255*estimate_sigma(x)
-    if min(x.shape[2:]) < 32 or x.shape[1] not in _SHARES: return _fine_level(fine)
-    (a, b, p), grain, least = _SHARES[x.shape[1]], _grain(x), _LITTLE[x.shape[1]]
-    whole, lost = a**.5*grain**p, compression(x)[1]
-    seen = max(0, whole**2 - a*least**(2*p))**.5
-    if fine > _FINE_SHARE*whole and (not lost or fine > _STRONG):
-        return _fine_level(fine, seen > 0 or x.shape[1] == 1)       # it knows no fine noise in grey
-    sigma, (low, high) = (whole**2 + b*lost**2)**.5, _WITHIN[x.shape[1]]
+    if min(x.shape[2:]) < 32 or x.shape[1] != 3: return _fine_level(fine, None)
+    grain, lost = _grain(x), compression(x)[1]
+    variance = _A*grain**(2*_P)
+    seen = max(0, variance - _A*_CLEAN_GRAIN**(2*_P))**.5
+    if fine > _FINE_SHARE*variance**.5 and (not lost or fine > _STRONG):
+        return _fine_level(fine, False, seen > 0)
+    sigma, (low, high) = (variance + _B*lost**2)**.5, _WITHIN
     return NoiseLevel(sigma, sigma*low, sigma*high, True, seen, lost)
 
-def _fine_level(sigma, seen=True):
+def _fine_level(sigma, coarse, seen=True):
     (low, high), (less, more) = _FINE_WITHIN, _FINE_OFF
     seen = sigma if seen and sigma >= 2 else 0.
-    return NoiseLevel(sigma, max(0, sigma*low + less), sigma*high + more, False, seen, 0.)
+    return NoiseLevel(sigma, max(0, sigma*low + less), sigma*high + more, coarse, seen, 0.)
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #63a11a04
 def mean_variance(
