@@ -103,7 +103,7 @@ def test_sigma_beyond_the_training(folder):
                                             load_denoiser('photo-grey',
                                                           device='cpu')).pixels.clip(0, 1) - y)**2))
     for name, args in dict(estimated=['--report'], told=['--sigma', '90']).items():
-        r = run('denoise', 'x.tif', '-o', f'{name}.tif', *args, cwd=folder)
+        r = run('denoise', 'x.tif', '-o', f'{name}.tif', '--model', 'photo-grey', *args, cwd=folder)
         assert r.returncode == 0 and ('brought down to 55' in r.stdout) == (name == 'estimated'), \
             (r.stdout, r.stderr)
         e[name] = np.mean((read_picture(folder/f'{name}.tif').pixels.clip(0, 1) - y)**2)
@@ -116,7 +116,7 @@ def test_few_photons(folder):
     write_picture(Picture((8*4*rng.poisson(8*y)).astype(np.uint16)), folder/'x.tif')
     e = {}
     for name, args in dict(plain=[], poisson=['--poisson', '--report']).items():
-        r = run('denoise', 'x.tif', '-o', f'{name}.tif', *args, cwd=folder)
+        r = run('denoise', 'x.tif', '-o', f'{name}.tif', '--model', 'photo-grey', *args, cwd=folder)
         assert r.returncode == 0, r.stderr
         e[name] = np.mean((read_picture(folder/f'{name}.tif').pixels/256. - y)**2)
     assert 'photons at white' in r.stdout and e['poisson'] < e['plain']*.9, (r.stdout, e)

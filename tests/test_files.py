@@ -215,6 +215,7 @@ def test_bits_in_use():
 def test_hot_pixel():
     "One hot pixel moves nothing but itself"
     rows, columns = np.mgrid[:128, :128]
+    rng = np.random.default_rng(0)
     a = (200 + 4*rows + rng.normal(0, 60, rows.shape)).clip(0).round().astype(np.uint16)
     hot = a.copy()
     hot[3, 5] = 60_000
