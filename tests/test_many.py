@@ -98,7 +98,7 @@ def test_a_task_that_fails(tmp_path, client, model, monkeypatch):
     bad = [e for _, _, e in found if e]
     assert len(found) == 3 and len(bad) == 1 and '1 is not cleaned: RuntimeError on the worker' in str(bad[0])
 
-def deadly(pairs, how):
+def deadly(pairs, how, engine):
     if any(source.name == '1' for source, _ in pairs): raise RuntimeError('no more')
     return [(pair, 'done', None) for pair in pairs]
 
@@ -129,11 +129,11 @@ def test_blocks_are_the_whole(net, kwargs, dtype):
     white = 1 if dtype == 'float32' else 200
     x = (rng.random((2, 2, 250, 331))*white).astype(dtype)
     x[..., :200, :200] = white//2
-    dn = Denoiser(network(net, **kwargs), dict(channels=1), 'cpu', 'torch', tile=64)
+    dn = Denoiser(network(net, **kwargs), dict(channels=1), 'cpu', tile=64)
     found = dict(sigma=None, strength=1., white=(0., float(white)), poisson=None)
     lazy = many.denoise_array(da.from_array(x, chunks=(1, 2, 70, 50)), dn, found=found)
     assert lazy.chunks[:2] == ((1, 1), (2,)) and lazy.dtype == dtype
-    whole = Denoiser(dn.model, dn.card, 'cpu', 'torch', tile=512)
+    whole = Denoiser(dn.model, dn.card, 'cpu', tile=512)
     expected = np.stack([[on_scale(plane, whole, 0., white) for plane in planes] for planes in x])
     gap = np.abs(lazy.compute(scheduler='synchronous').astype(float) - expected)
     assert gap.max() <= (1e-4 if dtype == 'float32' else 1) and (gap > 1e-4).mean() < 1e-3

@@ -121,7 +121,7 @@ class NoiseLevel:
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e10
 @lru_cache(maxsize=1)
-def _camera_network(): return load_denoiser('photo-real', engine='torch')
+def _camera_network(): return load_denoiser('photo-real')
 
 def _grain(x): return 255*_luma(x - _camera_network()(x)).std().item()
 
