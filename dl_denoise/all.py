@@ -40,9 +40,9 @@ from .pictures.sigma import *
 from .pictures.evidence import *
 from .pictures.files import *
 from .pictures.stacks import *
-from .pictures.many import *
 from .pictures.cleaning import *
 from .pictures.folders import *
+from .pictures.many import *
 from .pictures.captures import *
 from .pictures.adapt import *
 from .pictures.medical import *
