@@ -240,12 +240,12 @@ def plug_records(
     tuning:int=2            # So many to choose with
 ) -> list:                  # Records
     "Plug and play and the classical methods on photographs, each tuned on other pictures"
-    dn, done = load_denoiser('photo-grey', 'cpu'), []
+    dn, done = load_denoiser('unet-grey', 'cpu'), []
     test, other = middles(source, size, n), middles(tuned_on, size, tuning)
     def plug(x, A, v):
         sigma = 2/255 if isinstance(A, Blur) else 1/255
-        return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.1, v[1]))
-    grid = [(w, last) for w in (1., 3.) for last in (.01, .02)]
+        return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.15, v[1]), steps=16)
+    grid = [(w, last) for w in (1., 3.) for last in (.01, .02, .03)]
     for task in PHOTO_TASKS:
         for name, (fn, values) in {**classics(task), 'plug and play': (plug, grid)}.items():
             def scored(images, v): return pd.DataFrame([photo_score(fn, v, y, task) for y in images]).mean()
