@@ -244,7 +244,7 @@ def plug_records(
     test, other = middles(source, size, n), middles(tuned_on, size, tuning)
     def plug(x, A, v):
         sigma = 2/255 if isinstance(A, Blur) else 1/255
-        return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.15, v[1]), steps=16)
+        return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.15, v[1]), steps=16, draws=8)
     grid = [(w, last) for w in (1., 3.) for last in (.01, .02, .03)]
     for task in PHOTO_TASKS:
         for name, (fn, values) in {**classics(task), 'plug and play': (plug, grid)}.items():
