@@ -69,7 +69,7 @@ check: $(dev)
 
 # every page as Colab runs it, and every test; two workers with a thread each
 test: $(dev)
-	OMP_NUM_THREADS=1 $(bin)/python -m pytest tests -n 2 --dist loadgroup --durations=15
+	OMP_NUM_THREADS=1 $(bin)/python -m pytest tests -n 2 --dist loadfile --durations=15
 
 # what settings.ini asks for at least, and what pip finds
 fastai_oldest = $(shell sed -n 's/^requirements = .*fastai>=\([0-9.]*\).*/fastai==\1/p' settings.ini)

@@ -18,7 +18,8 @@ from plum import dispatch
 from fastcore.basics import detuplify, patch
 from fastcore.foundation import L
 from fastai.data.core import TfmdDL, DataLoaders
-from fastai.torch_core import TensorBase, to_detach
+from fastai import torch_core
+from fastai.torch_core import TensorBase
 from .core import (DIGIT_SETS, PICTURE_SETS, DenoiseError, UsageError, cache_folder,
                              chosen_device, data_source, download, file_hash,
                              first_process_first, pick)
@@ -397,7 +398,7 @@ def __len__(self:NoisyDL):
 @patch
 def to_detach(self:NoisyDL, b, cpu=True, gather=True):
     "What fastai's metrics see: nothing is gathered, since each process validates on all images"
-    return to_detach(b, cpu, gather=False)
+    return torch_core.to_detach(b, cpu, gather=False)
 
 
 # %% ../nbs/01_measure/02_data.ipynb #52e6b438

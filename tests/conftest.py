@@ -22,12 +22,6 @@ def run(*args, **kwargs):
         f'{args} left with {done.returncode}:\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}'
     return done.stdout
 
-def pytest_collection_modifyitems(items):
-    "Where several workers share the tests, the pages go to whoever is free; other files stay together"
-    if 'PYTEST_XDIST_WORKER' not in os.environ: return
-    for item in items:
-        if item.path.name != 'test_colab.py': item.add_marker(pytest.mark.xdist_group(item.path.name))
-
 @pytest.fixture(scope='session')
 def built(tmp_path_factory):
     "The source distribution, and the wheel made from it"

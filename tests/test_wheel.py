@@ -24,7 +24,7 @@ def test_metadata(wheel):
     links = dict(o.split(', ') for o in meta.get_all('Project-URL'))
     assert {*links} == {'Homepage', 'Documentation', 'Source', 'Issues', 'Changelog'}
     assert (root/links['Changelog'].split('/main/')[1]).exists()
-    assert {*meta.get_all('Provides-Extra')} == {'app', 'onnx', 'dev'}
+    assert {*meta.get_all('Provides-Extra')} == {'app', 'onnx', 'openvino', 'dask', 'multi', 'dev'}
     text = meta.get_payload()
     targets = re.findall(r'\]\(([^)\s]+)', re.sub(r'```.*?```', '', text, flags=re.S))
     assert len(targets) > 5 and not [o for o in targets if not o.startswith('https://')]
