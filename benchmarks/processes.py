@@ -1,5 +1,5 @@
 """One network trained by one process and by several, with as many images in a step: is it the same training?
-python benchmarks/distributed.py; torchrun --nproc_per_node 2 benchmarks/distributed.py"""
+python benchmarks/processes.py; torchrun --nproc_per_node 2 benchmarks/processes.py"""
 from fastai.basics import set_seed
 from fastcore.script import call_parse
 from dl_denoise.core import processes

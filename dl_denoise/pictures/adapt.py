@@ -27,7 +27,7 @@ from ..noise import GaussianNoise, Noise, PoissonNoise
 from ..noisy.blind_spot import CoarseNoise
 from ..noisy.more_noise import Recorrupted
 from ..noisy.neighbours import Neighbours, choose_pairs, take_pairs
-from .captures import FrozenNorms, _capture
+from .captures import FrozenNorms, _capture, _check_free
 from .denoiser import Denoiser, load_denoiser, save_denoiser
 from .evidence import autocorrelation
 from .sigma import (_MASK, anscombe, denoise_poisson, estimate_poisson, estimate_sigma,
@@ -308,9 +308,7 @@ def train_alone(
     device=None                 # By default the GPU if there is one
 ) -> tuple:                     # The new `Denoiser`, and what its card says
     "Teach a denoiser by noisy pictures alone; nothing is saved unless the risk fell on held-out ones"
-    path = Path(out)/f'{name}.json'
-    if path.exists():
-        raise UsageError(f"{path} is there already and was left as it is; choose another name or folder")
+    _check_free(out, name)
     old = load_denoiser(start, device)
     images, white = read_singles(folder, old.channels, size)
     noise = noise_of_all(images)

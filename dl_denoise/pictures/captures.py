@@ -196,6 +196,12 @@ class FrozenNorms(Callback):
             if isinstance(m, nn.modules.batchnorm._BatchNorm): m.eval()
 
 # %% ../../nbs/04_pictures/09_captures.ipynb #edfc97eb
+def _check_free(out, name):
+    "Raise `UsageError` if a denoiser of this name is in the folder already"
+    path = Path(out)/f'{name}.json'
+    if path.exists():
+        raise UsageError(f"{path} is there already and was left as it is; choose another name or folder")
+
 def train_pairs(
     a, b,                       # Folders of captures; files of the same name show the same scene
     out,                        # Folder for the weights, their card and the checkpoint
@@ -211,9 +217,7 @@ def train_pairs(
     device=None                 # By default the GPU if there is one
 ) -> tuple:                     # The new `Denoiser`, and what its card says
     "Fine-tune a denoiser on noisy pairs; nothing is saved unless it helped on pairs that it has not seen"
-    path = Path(out)/f'{name}.json'
-    if path.exists():
-        raise UsageError(f"{path} is there already and was left as it is; choose another name or folder")
+    _check_free(out, name)
     old = load_denoiser(start, device)
     wrong = check_pairs(read_captures(a, b, channels=old.channels), [p[0].name for p in same_scenes((a, b))])
     if wrong: raise DenoiseError(f"{len(wrong)} of the pairs do not fit. {'; '.join(wrong[:3])}")
