@@ -47,12 +47,12 @@ def photograph(path, width, height):
     Image.fromarray(a.round().clip(0, 255).astype(np.uint8)).save(path, quality=95)
 
 FROM_FILE = """
-import resource, sys, time
+import sys, time
 start = time.perf_counter(), time.process_time()
 from dl_denoise.apps.cli import main
 code = main(['denoise', sys.argv[1], '-o', sys.argv[2], '--engine', sys.argv[3], '--model', sys.argv[4]])
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(code, time.perf_counter() - start[0], time.process_time() - start[1], used.ru_maxrss/1e6)
+from dl_denoise.ledger import peak_memory   # last, for it brings pandas
+print(code, time.perf_counter() - start[0], time.process_time() - start[1], peak_memory())
 """
 
 def from_file(name, engine, width, height):

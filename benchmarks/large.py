@@ -1,10 +1,10 @@
 """Megapixels per second of a `Denoiser` against the plain network on the whole picture, in turns, in
 one process; and the memory of a large picture"""
-import multiprocessing, os, resource, statistics, sys, time
+import multiprocessing, os, statistics, time
 import torch
 from fastcore.script import call_parse
 from dl_denoise.pictures.denoiser import Denoiser, load_denoiser
-from dl_denoise.ledger import save_record, surroundings
+from dl_denoise.ledger import peak_memory, save_record, surroundings
 from dl_denoise.models.blocks import create_model, n_params
 
 def seconds(fn, x):
@@ -32,8 +32,7 @@ def large(megapixels):
     side = int((megapixels*1e6)**.5)
     t = seconds(load_denoiser('photo-grey', 'cpu', engine='auto'),
                 torch.randint(0, 256, (1, 1, side, side), dtype=torch.uint8))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/(1e6 if sys.platform == 'linux' else 1e9)
-    return dict(megapixels=round(side**2/1e6, 1), seconds=round(t, 1), largest_memory_gb=round(memory, 2))
+    return dict(megapixels=round(side**2/1e6, 1), seconds=round(t, 1), largest_memory_gb=round(peak_memory(), 2))
 
 @call_parse
 def main(

@@ -1,11 +1,11 @@
 """Pictures per second over 1 and 2 workers, the cost of a micrograph by its steps, the disk's and the
 scheduler's own limits, and the memory of a large volume"""
-import math, multiprocessing, os, resource, statistics, sys, tempfile, time
+import math, multiprocessing, os, statistics, tempfile, time
 from pathlib import Path
 import numpy as np, torch
 from fastcore.script import call_parse
 from dl_denoise.core import cards
-from dl_denoise.ledger import save_record, surroundings
+from dl_denoise.ledger import peak_memory, save_record, surroundings
 from dl_denoise.models.blocks import create_model
 from dl_denoise.pictures.cleaning import Cleaning, denoise_picture
 from dl_denoise.pictures.denoiser import load_denoiser, save_denoiser
@@ -98,12 +98,10 @@ def clean_volume(folder):
     torch.set_num_threads(1)
     save_denoiser(create_model('dncnn', depth=2, width=4), 'quick', 'dncnn', cards()[MODEL]['record'], folder,
                   depth=2, width=4)
-    unit = 1e6 if sys.platform == 'linux' else 1e9
-    def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/unit
-    before = peak()
+    before = peak_memory()
     how = Cleaning(str(folder/'quick.json'))
     wall, _ = timed(lambda: denoise_zarr(folder/'in.zarr', folder/'out.zarr', how))
-    return dict(seconds=wall, memory_before_gb=before, largest_memory_gb=peak())
+    return dict(seconds=wall, memory_before_gb=before, largest_memory_gb=peak_memory())
 
 def alone(fn, *args):
     "Call a function in a process that has done nothing else"
@@ -113,7 +111,7 @@ def alone(fn, *args):
 def main(
     out:str='many',         # Folder for the records
     pictures:int=24,        # In the folder that is cleaned by one worker and by two; 0 leaves this out
-    size:int=192,           # Their height and width
+    size:int=768,           # Their height and width
     repeats:int=3,          # Rounds; the median counts
     micro:int=2048,         # Height and width of the micrograph whose steps are measured; 0 leaves this out
     volume:float=0.,        # Measure the memory of a volume of so many gigabytes; 0 leaves this out

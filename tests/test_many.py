@@ -246,16 +246,16 @@ def test_interrupted_zarr(tmp_path, monkeypatch):
     assert [o.name for o in tmp_path.iterdir()] == ['in.zarr']
 
 MEMORY = """
-import resource, sys, numpy as np, zarr
+import sys, numpy as np, zarr
+from dl_denoise.ledger import peak_memory
 from dl_denoise.pictures.cleaning import Cleaning
 from dl_denoise.pictures.many import denoise_zarr
 source, out, model = sys.argv[1:]
 z = zarr.create_array(source, shape=(80, 1024, 1024), chunks=(1, 512, 512), dtype='float32', compressors=None)
 for i in range(80): z[i] = np.random.default_rng(i).random((1024, 1024), dtype=np.float32)
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e3
-before = peak()
+before = peak_memory()
 denoise_zarr(source, out, Cleaning(model))
-print(before, peak())
+print(1e3*before, 1e3*peak_memory())
 """
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')

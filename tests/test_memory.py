@@ -3,16 +3,17 @@ import subprocess, sys
 import pytest
 
 CODE = """
-import resource, numpy as np, torch
+import numpy as np, torch
 torch.set_num_threads(2)
+from dl_denoise.ledger import peak_memory
 from dl_denoise.pictures.denoiser import Denoiser
 from dl_denoise.models.blocks import create_model
 dn = Denoiser(create_model('dncnn', depth=2, width=64), device='cpu', engine={engine!r})
 picture = np.random.default_rng(0).integers(0, 256, {shape}, dtype=np.uint8)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_memory()
 out = dn(picture)
 assert out.shape == picture.shape and out.dtype == np.uint8
-print(before/1e6, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1e6)
+print(before, peak_memory())
 """
 
 @pytest.mark.skipif(sys.platform != 'linux', reason='memory is counted in other units elsewhere')
