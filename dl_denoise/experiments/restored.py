@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLIND_WIDTHS', 'BLIND_LEVELS', 'PHOTO_TASKS', 'reproduce_blind', 'blind_record', 'digit_labels', 'train_reader',
            'holes', 'Hiding', 'biharmonic', 'train_filler', 'missing_records', 'missing_record', 'gaussian_kernel',
-           'classics', 'photo_task', 'middles', 'plug_records', 'photo_score']
+           'classics', 'photo_task', 'middle', 'plug_records', 'photo_score']
 
 # %% ../../nbs/05_restoring/05_restored.ipynb #13b8c80a
 import gzip
@@ -117,12 +117,13 @@ class Hiding(Noise):
     def draw(self, y, g=None): return self.operator(y)
 
 def biharmonic(
-    x,                  # Images `[B,1,H,W]`
+    x,                  # Images `[B,C,H,W]`
     keep                # Mask `[H,W]`, ones where pixels are kept
 ):                      # Filled images
     "scikit-image's biharmonic inpainting"
     lost = keep.numpy() == 0
-    return torch.stack([torch.from_numpy(inpaint_biharmonic(o[0].numpy(), lost)).float()[None] for o in x])
+    def filled(o): return torch.from_numpy(inpaint_biharmonic(o.numpy(), lost, channel_axis=0)).float()
+    return torch.stack([filled(o) for o in x])
 
 def train_filler(
     operator, data:Splits,  # What hides, and the images
@@ -207,51 +208,53 @@ def classics(
 # %% ../../nbs/05_restoring/05_restored.ipynb #401d563f
 def photo_task(
     task:str,           # One of `PHOTO_TASKS`
-    size:int,           # Height and width of the pictures
+    size:tuple,         # Height and width of the picture
     seed:int=0          # Of what is hidden
 ) -> tuple:             # An operator, and the standard deviation of the noise
     "The operator of a task, and the noise"
     if task == 'deblur': return Blur(1.6), 2/255
     if task == 'twice as large': return Smaller(2), 0.
     if task == '80 % missing':
-        return Mask(torch.rand(size, size, generator=torch.Generator().manual_seed(seed)) > .8), 0.
-    keep = TextNoise(.1, size=14)(torch.zeros(1, 1, size, size), torch.Generator().manual_seed(seed))
+        return Mask(torch.rand(*size, generator=torch.Generator().manual_seed(seed)) > .8), 0.
+    keep = TextNoise(.1, size=14)(torch.zeros(1, 1, *size), torch.Generator().manual_seed(seed))
     return Mask(keep[0, 0] == 0), 0.
 
 # %% ../../nbs/05_restoring/05_restored.ipynb #576acf5a
 PHOTO_TASKS = 'deblur', 'twice as large', '80 % missing', 'text'
 
-def middles(
-    source,             # A folder or data set of pictures
-    size:int,           # Height and width
-    n:int=None          # So many pictures; None for all
-) -> list:
-    "The middle of each picture, floats `[1,1,size,size]`"
-    def middle(o):
-        top, left = ((s - size)//2 for s in o.shape[-2:])
-        return o[None, :, top:top+size, left:left+size].float()/255
-    return [middle(o) for o in pictures(source)[:n]]
+def middle(
+    y,                  # A picture `[1,C,H,W]`
+    size:int            # Height and width
+):                      # `[1,C,size,size]`
+    "The middle of a picture"
+    top, left = ((s - size)//2 for s in y.shape[-2:])
+    return y[..., top:top+size, left:left+size]
 
 def plug_records(
     source='set12',         # Pictures to report on
-    tuned_on='train400',    # Pictures to choose parameters with
-    size:int=96,            # Height and width of the middle that is taken
-    n:int=None,             # So many pictures
-    tuning:int=2            # So many to choose with
+    tasks:tuple=PHOTO_TASKS,    # What is to be restored
+    channels:int=1,         # 1 in grey, 3 in colour
+    n:int=None,             # So many pictures, the first ones; None for all
+    tuned_on='cbsd432',     # Parameters are chosen on the last ten of these
+    tuning:int=4,           # On so many of the ten
+    tuned_size:int=128,     # On so many pixels squared, in the middle
+    steps:int=32            # Turns of plug and play
 ) -> list:                  # Records
-    "Plug and play and the classical methods on photographs, each tuned on other pictures"
-    dn, done = load_denoiser('unet-grey', 'cpu'), []
-    test, other = middles(source, size, n), middles(tuned_on, size, tuning)
+    "Plug and play and the classical methods on whole photographs, each tuned on other pictures"
+    dn, done = load_denoiser('unet-colour' if channels == 3 else 'unet-grey', 'cpu'), []
+    def photos(source): return [o[None].float()/255 for o in pictures(source, channels)]
+    test = photos(source)[:n]
+    other = [middle(o, tuned_size) for o in photos(tuned_on)[-10:][:tuning]]
     def plug(x, A, v):
         sigma = 2/255 if isinstance(A, Blur) else 1/255
-        return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.15, v[1]), steps=16, draws=8)
+        return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.15, v[1]), steps=steps)
     grid = [(w, last) for w in (1., 3.) for last in (.01, .02, .03)]
-    for task in PHOTO_TASKS:
+    for task in tasks:
         for name, (fn, values) in {**classics(task), 'plug and play': (plug, grid)}.items():
             def scored(images, v): return pd.DataFrame([photo_score(fn, v, y, task) for y in images]).mean()
             best = max(values, key=lambda v: scored(other, v)['psnr']) if len(values) > 1 else values[0]
             done.append(new_record(experiment='plug', model=name, variant=task, data=source,
-                                   images=dict(train=None, test=len(test)), noise=task, size=[1, size, size],
+                                   images=dict(train=None, test=len(test)), noise=task, channels=channels,
                                    settings=None if best is None else str(best),
                                    **scored(test, best).to_dict()))
     return done
@@ -259,10 +262,10 @@ def plug_records(
 # %% ../../nbs/05_restoring/05_restored.ipynb #579e1c4a
 def photo_score(
     fn, v,              # A method: from what was measured, the operator, and a value that was chosen
-    y,                  # A clean picture `[1,1,H,W]`
+    y,                  # A clean picture `[1,C,H,W]`
     task:str            # One of `PHOTO_TASKS`
 ) -> dict:              # As `metrics.score`
     "What a method scores on one picture"
-    A, sigma = photo_task(task, y.shape[-1])
+    A, sigma = photo_task(task, y.shape[-2:])
     noise = sigma*torch.randn(A(y).shape, generator=torch.Generator().manual_seed(1))
     return score(fn(A(y) + noise, A, v).clamp(0, 1), y)
