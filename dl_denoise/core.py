@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['HERE', 'TITLES', 'MODELS', 'NETWORKS', 'WAYS', 'EXPERIMENTS', 'DIGIT_SETS', 'PICTURE_SETS', 'PHOTOS', 'PRECISIONS',
            'ENGINES', 'SCHEDULES', 'WEIGHTS', 'DATA_TERMS', 'DenoiseError', 'UsageError', 'pick', 'number', 'whole',
-           'needs', 'data_source', 'atomic', 'strays', 'save_json', 'file_hash', 'cache_folder', 'download',
-           'is_watched', 'bar', 'processes', 'join_processes', 'gathered', 'first_process_first', 'chosen_device',
-           'cards', 'find_card', 'is_file_name', 'training_of']
+           'needs', 'data_source', 'middle', 'is_zarr', 'atomic', 'strays', 'save_json', 'file_hash', 'cache_folder',
+           'download', 'is_watched', 'bar', 'processes', 'join_processes', 'gathered', 'first_process_first',
+           'chosen_device', 'cards', 'find_card', 'is_file_name', 'training_of']
 
 # %% ../nbs/07_ledger/03_core.ipynb #8ed6dd61
 import difflib, errno, glob, hashlib, json, math, os, re, shutil, sys, tempfile, urllib.error, urllib.request
@@ -94,6 +94,20 @@ def data_source(
     source = str(source)
     if Path(source).is_dir(): return source
     return pick(source, [*DIGIT_SETS, *PICTURE_SETS], 'data set or folder')
+
+# %% ../nbs/07_ledger/03_core.ipynb #middle01
+def middle(
+    size:tuple,     # Height and width of a picture
+    most:int        # Height and width of the middle, at most
+) -> tuple:         # Its rows and columns, as slices
+    "Where the middle of a picture lies; a smaller picture is its own middle"
+    return tuple(slice(max(0, (o - most)//2), (o + most)//2) for o in size)
+
+def is_zarr(
+    path            # Of a folder
+) -> bool:
+    "Is this a Zarr array or group?"
+    return any((Path(path)/name).is_file() for name in ('zarr.json', '.zarray', '.zgroup'))
 
 # %% ../nbs/07_ledger/03_core.ipynb #511b01b3
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -14,8 +14,8 @@ from pathlib import Path
 from fastcore.docments import docments
 from fastcore.script import anno_parser
 from ..core import (ENGINES, EXPERIMENTS, MODELS, PHOTOS, PRECISIONS, WAYS, DenoiseError,
-                             UsageError, cards, data_source, find_card, is_file_name, join_processes,
-                             needs, number, pick, processes, training_of, whole)
+                             UsageError, cards, data_source, find_card, is_file_name, is_zarr,
+                             join_processes, needs, number, pick, processes, training_of, whole)
 
 # %% ../../nbs/06_play/01_cli.ipynb #a4bc05bd
 COMMANDS = {}
@@ -292,7 +292,7 @@ def _check_preview(inputs, out, report):
 
 def _is_volume(inputs):
     "Is this one Zarr? Several are refused"
-    zarrs = [o for o in inputs if any((Path(o)/p).is_file() for p in ('zarr.json', '.zarray', '.zgroup'))]
+    zarrs = [o for o in inputs if is_zarr(o)]
     if zarrs and len(inputs) > 1: raise UsageError(f"{zarrs[0]} is a Zarr; give it alone")
     return bool(zarrs)
 

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['BLIND_WIDTHS', 'BLIND_LEVELS', 'PHOTO_TASKS', 'reproduce_blind', 'blind_record', 'digit_labels', 'train_reader',
            'holes', 'Hiding', 'biharmonic', 'train_filler', 'missing_records', 'missing_record', 'gaussian_kernel',
-           'classics', 'photo_task', 'middle', 'plug_records', 'photo_score']
+           'classics', 'photo_task', 'plug_records', 'photo_score']
 
 # %% ../../nbs/05_restoring/05_restored.ipynb #13b8c80a
 import gzip
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from fastai.basics import set_seed
 from safetensors.torch import save_file
 from skimage.restoration import inpaint_biharmonic, richardson_lucy, wiener
-from ..core import DenoiseError
+from ..core import DenoiseError, middle
 from ..data import Splits, at_hand, denoise_dls, mnist, pictures
 from .demo1 import save_trained, trained
 from ..ledger import new_record, save_record
@@ -222,14 +222,6 @@ def photo_task(
 # %% ../../nbs/05_restoring/05_restored.ipynb #576acf5a
 PHOTO_TASKS = 'deblur', 'twice as large', '80 % missing', 'text'
 
-def middle(
-    y,                  # A picture `[1,C,H,W]`
-    size:int            # Height and width
-):                      # `[1,C,size,size]`
-    "The middle of a picture"
-    top, left = ((s - size)//2 for s in y.shape[-2:])
-    return y[..., top:top+size, left:left+size]
-
 def plug_records(
     source='set12',         # Pictures to report on
     tasks:tuple=PHOTO_TASKS,    # What is to be restored
@@ -244,7 +236,7 @@ def plug_records(
     dn, done = load_denoiser('unet-colour' if channels == 3 else 'unet-grey', 'cpu'), []
     def photos(source): return [o[None].float()/255 for o in pictures(source, channels)]
     test = photos(source)[:n]
-    other = [middle(o, tuned_size) for o in photos(tuned_on)[-10:][:tuning]]
+    other = [o[(..., *middle(o.shape[-2:], tuned_size))] for o in photos(tuned_on)[-10:][:tuning]]
     def plug(x, A, v):
         sigma = 2/255 if isinstance(A, Blur) else 1/255
         return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.15, v[1]), steps=steps)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from fastai.basics import set_seed
 from fastai.optimizer import Adam
 from torch import Tensor, nn
-from ..core import DenoiseError, UsageError, number, whole
+from ..core import DenoiseError, UsageError, middle, number, whole
 from ..data import GivenDL, NoisyDLs, pictures
 from ..learner import denoise_learner
 from ..ledger import load_records, new_record, save_record
@@ -132,7 +132,7 @@ def alone_records(
     methods = {'noisy': lambda x: x, 'zs-n2n': tiny, 'bm3d': bm3d_filter(level/255), **(others or {})}
     for name in names:
         y = pictures('set12')[int(name) - 1][None].float()/255
-        if size: y = y[(..., *(slice((o - size)//2, (o + size)//2) for o in y.shape[-2:]))]
+        if size: y = y[(..., *middle(y.shape[-2:], size))]
         x = noise(y, torch.Generator().manual_seed(seed))
         for method, fn in methods.items():
             with torch.no_grad(): result = fn(x) if method != 'zs-n2n' else None

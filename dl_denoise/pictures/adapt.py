@@ -17,7 +17,7 @@ from scipy import ndimage
 from fastai.callback.tracker import SaveModelCallback
 from torch import Tensor
 from ..camera import CameraNoise
-from ..core import DenoiseError, UsageError, number, whole
+from ..core import DenoiseError, UsageError, middle, number, whole
 from ..data import GivenDL, NoisyDLs, image_files, pictures, tiles
 from ..learner import denoise_learner, train, training_record
 from ..ledger import load_records, new_record, save_record
@@ -224,8 +224,7 @@ def held_out_risk(
 # %% ../../nbs/04_pictures/13_adapt.ipynb #5133bdb1
 def _middle_of(x, largest=512):
     "The middle of a picture, at most so large"
-    rows, columns = (slice(max(0, (o - largest)//2), (o + largest)//2) for o in x.shape[-2:])
-    return x[..., rows, columns]
+    return x[(..., *middle(x.shape[-2:], largest))]
 
 def _parts(dn, x, most=400):
     "Tiles of a picture as the network takes them: every fourth to judge by, the others to learn from"

@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 import matplotlib.pyplot as plt, numpy as np
 from PIL import Image, ImageDraw
-from ..core import DenoiseError, UsageError, atomic, bar, number
+from ..core import DenoiseError, UsageError, atomic, bar, middle, number
 from .denoiser import denoise_any
 from .evidence import report
 from .files import (DEPTHS, MEGAPIXELS, Picture, check_holds, encode_picture, format_of,
@@ -169,8 +169,7 @@ class Cleaning:
 
 def _centre(pic, n):
     "The pixels in the middle of a picture, `n` by `n` at most"
-    rows, columns = (slice(max(0, (o-n)//2), (o+n)//2) for o in pic.pixels.shape[:2])
-    return pic.pixels[rows, columns]
+    return pic.pixels[middle(pic.pixels.shape[:2], n)]
 
 def _middle(
     pic:Picture,                # The picture

@@ -11,7 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt, numpy as np, torch
 from scipy import ndimage
 from torch import Tensor
-from ..core import UsageError, atomic, number
+from ..core import UsageError, atomic, middle, number
 from ..metrics import psnr_of
 from .sigma import estimate_noise, estimate_sigma
 from ..plot import DIFF, to_array
@@ -170,7 +170,7 @@ def report(
 ):                          # The figure
     "Noisy, result, residual, its autocorrelation, uncertainty, estimated PSNR and the verdict in one figure"
     x = as_batch(x)[:1]
-    x = x[(..., *(slice(max(0, (o-largest)//2), (o+largest)//2) for o in x.shape[2:]))]
+    x = x[(..., *middle(x.shape[2:], largest))]
     result = dn(x)
     e = evidence(x, result, sigma)
     tall = np.clip(x.shape[2]/x.shape[3], .6, 1.3)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['loaded', 'clean_batch', 'batches', 'on_workers', 'denoise_many', 'side_chunks', 'clean_block', 'sample_array',
-           'denoise_array', 'array_parts', 'denoise_zarr', 'connect', 'is_zarr', 'whole_folder', 'zarr_place']
+           'denoise_array', 'array_parts', 'denoise_zarr', 'connect', 'whole_folder', 'zarr_place']
 
 # %% ../../nbs/04_pictures/14_many.ipynb #74012ee6
 import logging, os, shutil, tempfile
@@ -14,7 +14,7 @@ from itertools import islice, product
 from math import ceil, lcm, prod
 from pathlib import Path
 import numpy as np
-from ..core import DenoiseError, UsageError, bar, is_file_name, needs, strays
+from ..core import DenoiseError, UsageError, bar, is_file_name, is_zarr, middle, needs, strays
 from .cleaning import (Cleaning, _named, cleaner, decided, denoise_file, denoiser_for,
                                           on_scale)
 from .files import Picture
@@ -145,9 +145,9 @@ def sample_array(
     "Planes from the beginning to the end of an array, one below the other, to judge the whole by"
     lead = x.shape[:-2 - colour]
     chosen = np.unique(np.linspace(0, prod(lead) - 1, most).round().astype(int))
-    middle = tuple(slice(max(0, (n - size)//2), (n + size)//2) for n in x.shape[-2:])
+    part = middle(x.shape[-2:], size)
     every = (slice(None),)*colour
-    planes = [np.asarray(x[(*map(int, np.unravel_index(i, lead)), *every, *middle)]) for i in chosen]
+    planes = [np.asarray(x[(*map(int, np.unravel_index(i, lead)), *every, *part)]) for i in chosen]
     if colour: planes = [np.moveaxis(plane, 0, -1) for plane in planes]
     tall = np.concatenate(planes)
     return Picture(tall.astype(tall.dtype.newbyteorder('='), copy=False))
@@ -289,12 +289,6 @@ def _check_array(x, colour):
                            "leave --colour out")
 
 # %% ../../nbs/04_pictures/14_many.ipynb #73fcbd65
-def is_zarr(
-    path        # Of a folder
-) -> bool:
-    "Is this a Zarr array or group?"
-    return any((Path(path)/name).is_file() for name in ('zarr.json', '.zarray', '.zgroup'))
-
 def _open(path):
     "An array or a group, to read"
     import zarr

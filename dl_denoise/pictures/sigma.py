@@ -14,7 +14,7 @@ import numpy as np, torch
 from scipy import ndimage, optimize, stats
 from torch import Tensor
 from ..camera import _COSINES, _STEPS, to_ycc
-from ..core import DenoiseError
+from ..core import DenoiseError, middle
 from .denoiser import Denoiser, load_denoiser
 from ..ranges import as_batch
 
@@ -131,7 +131,7 @@ def estimate_noise(
 ) -> NoiseLevel:        # str() gives it in words
     "How much noise is in a picture, fine or coarse, and how sure that is"
     x = as_batch(x)[:1]
-    x = x[(..., *(slice(max(0, (o-size)//2), (o+size)//2) for o in x.shape[2:]))]
+    x = x[(..., *middle(x.shape[2:], size))]
     fine = 255*estimate_sigma(x)
     if min(x.shape[2:]) < 32 or x.shape[1] != 3: return _fine_level(fine, None)
     grain, lost = _grain(x), compression(x)[1]
