@@ -240,7 +240,7 @@ def plug_records(
     def plug(x, A, v):
         sigma = 2/255 if isinstance(A, Blur) else 1/255
         return plug_and_play(x, A, dn, sigma=sigma, weight=v[0], levels=(.15, v[1]), steps=steps)
-    grid = [(w, last) for w in (1., 3.) for last in (.01, .02, .03)]
+    grid = [(w, last) for w in (.3, .5, 1.) for last in (.01, .02, .03, .04, .06)]
     for task in tasks:
         for name, (fn, values) in {**classics(task), 'plug and play': (plug, grid)}.items():
             def scored(images, v): return pd.DataFrame([photo_score(fn, v, y, task) for y in images]).mean()
