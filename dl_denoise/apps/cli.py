@@ -367,7 +367,7 @@ def inpaint(
     picture:str,              # the picture
     mask:str=None,            # a picture that is bright where pixels are lost, or their colour, as #ff0000
     out:str=None,             # file for the result, or a folder
-    model:str=None, steps:int=8, quality:int=None, max_megapixels:float=250,
+    model:str=None, steps:int=16, quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace a result that is there
     debug:bool=False
 ):
@@ -391,7 +391,7 @@ def deblur(
     sigma_blur:float=None,    # standard deviation of the blur, in pixels
     out:str=None,             # file for the result, or a folder
     sigma:float=None,         # standard deviation of the noise, of 255 (estimated)
-    model:str=None, steps:int=8, quality:int=None, max_megapixels:float=250,
+    model:str=None, steps:int=16, quality:int=None, max_megapixels:float=250,
     overwrite:bool=False,     # replace a result that is there
     debug:bool=False
 ):
