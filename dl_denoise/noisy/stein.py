@@ -54,17 +54,20 @@ class SteinUnknown(Rung):
     """UNSURE ([Tachella et al., 2025](https://arxiv.org/abs/2409.01985)): the result must not follow
     its own pixel on average; how much that weighs, `eta`, is found in training"""
     def __init__(self,
-        eta:float=.1,       # Where the weight starts; it ends a little above the noise's variance
-        rate:float=.05,     # How fast it is changed
+        eta:float=None,     # Where the weight starts; by default at .3 of the first images' variance
+        rate:float=None,    # How fast it is changed; by default half of `eta`
         eps:float=.01       # Size of a shake, white being 1
     ):
-        self.start, self.rate = number(eta, 'eta'), number(rate, 'rate', 1e-6)
+        self.start = None if eta is None else number(eta, 'eta', 1e-6)
+        self.rate = None if rate is None else number(rate, 'rate', 1e-6)
         self.eps = number(eps, 'eps', 1e-5, 1)
         self.eta = self.start
 
     def before_fit(self): self.eta = self.start
 
     def task(self, x):
+        if self.eta is None: self.eta = .3*x.var().item()
+        if self.rate is None: self.rate = self.eta/2
         both, shake = shaken(x, self.eps)
         return both, x, shake
 
