@@ -55,7 +55,7 @@ class SteinUnknown(Rung):
     its own pixel on average; how much that weighs, `eta`, is found in training"""
     def __init__(self,
         eta:float=None,     # Where the weight starts; by default at .3 of the first images' variance
-        rate:float=None,    # How fast it is changed; by default half of `eta`
+        rate:float=None,    # How fast it is changed; by default a tenth of `eta`
         eps:float=.01       # Size of a shake, white being 1
     ):
         self.start = None if eta is None else number(eta, 'eta', 1e-6)
@@ -67,7 +67,7 @@ class SteinUnknown(Rung):
 
     def task(self, x):
         if self.eta is None: self.eta = .3*x.var().item()
-        if self.rate is None: self.rate = self.eta/2
+        if self.rate is None: self.rate = self.eta/10
         both, shake = shaken(x, self.eps)
         return both, x, shake
 
