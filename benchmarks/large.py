@@ -32,7 +32,8 @@ def large(megapixels):
     side = int((megapixels*1e6)**.5)
     t = seconds(load_denoiser('photo-grey', 'cpu', engine='auto'),
                 torch.randint(0, 256, (1, 1, side, side), dtype=torch.uint8))
-    return dict(megapixels=round(side**2/1e6, 1), seconds=round(t, 1), largest_memory_gb=round(peak_memory(), 2))
+    return dict(megapixels=round(side**2/1e6, 1), seconds=round(t, 1),
+                largest_memory_gb=round(peak_memory(), 2))
 
 @call_parse
 def main(

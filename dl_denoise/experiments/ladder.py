@@ -93,7 +93,8 @@ def climb(
 ):
     "Teach one network in many ways, and write the records"
     def keep(r):
-        save_record({**r, 'variant': kind + (r.get('variant') or r['model'])} if kind else r, out, overwrite=True)
+        if kind: r = {**r, 'variant': kind + (r.get('variant') or r['model'])}
+        save_record(r, out, overwrite=True)
     add_filters(c, ('gaussian', 'tv'))
     for r in c.records: keep(r)
     for seed in seeds:
@@ -102,6 +103,7 @@ def climb(
                 keep(r)
                 print(f"{kind}{r['variant']}, seed {seed}: {r['mse']:.5f}, {r['seconds']:.0f} s", flush=True)
 
+# %% ../../nbs/03_noisy/12_ladder.ipynb #photold0
 PHOTO_NOISES = {        # three that differ in what they break
     'Gaussian': GaussianNoise(25/255),
     'Poisson': PoissonNoise(30.),

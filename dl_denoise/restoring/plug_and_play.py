@@ -57,6 +57,7 @@ def cleaned(denoiser, x, s, gen, way=0):
     noise = s*torch.randn(x.shape, generator=gen).to(x.device)
     with torch.no_grad(): return (clean(x + noise) + clean(x - noise))/2
 
+# %% ../../nbs/05_restoring/04_plug_and_play.ipynb #turned00
 def turned(
     x:Tensor,               # Images `[B,C,H,W]`
     way:int                 # 0 to 7
