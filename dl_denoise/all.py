@@ -55,8 +55,8 @@ from .restoring.plug_and_play import *
 from .experiments.demo1 import *
 from .experiments.photographs import *
 from .experiments.demo2 import *
-from .experiments.ladder import *
 from .experiments.reproduce import *
+from .experiments.ladder import *
 from .experiments.restored import *
 
 # %% ../nbs/07_ledger/05_all.ipynb #929a9ff5
