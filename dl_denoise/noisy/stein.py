@@ -58,12 +58,12 @@ class SteinUnknown(Rung):
         rate:float=None,    # How fast it is changed; by default a tenth of `eta`
         eps:float=.01       # Size of a shake, white being 1
     ):
-        self.start = None if eta is None else number(eta, 'eta', 1e-6)
-        self.rate = None if rate is None else number(rate, 'rate', 1e-6)
+        eta = None if eta is None else number(eta, 'eta', 1e-6)
+        rate = None if rate is None else number(rate, 'rate', 1e-6)
         self.eps = number(eps, 'eps', 1e-5, 1)
-        self.eta = self.start
+        self.start = self.eta, self.rate = eta, rate
 
-    def before_fit(self): self.eta = self.start
+    def before_fit(self): self.eta, self.rate = self.start
 
     def task(self, x):
         if self.eta is None: self.eta = .3*x.var().item()
