@@ -93,9 +93,9 @@ def compression(
 def _luma(x): return to_ycc(x)[:, :1] if x.shape[1] == 3 else x.mean(1, keepdim=True)
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e0a
-_A, _B, _P = 3.9, .807, .815
+_A, _B, _P = 4.57, .428, .775
 _CLEAN_GRAIN = 1.4      # of 255: as much is found in clean pictures
-_WITHIN = .87, 1.17     # the range about an estimate
+_WITHIN = .87, 1.22     # the range about an estimate
 _FINE_WITHIN, _FINE_OFF = (.97, 1.05), (-1.5, 0)
 _FINE_SHARE = .55       # so much of the noise is seen by the mask if it is fine
 _STRONG = 8             # of 255: so much fine noise is noise, less may be texture

@@ -48,10 +48,13 @@ class Sampler:
 
 # %% ../../nbs/05_restoring/02_sampling.ipynb #9c12ea83
 def noise_left(
-    d:Tensor        # The pull on images `[B,C,H,W]`
+    d:Tensor,       # The pull on images `[B,C,H,W]`
+    where=None      # 1 where there is noise, 0 where there is none; by default it is everywhere
 ) -> Tensor:        # `[B,1,1,1]`
     "Equation (2): the standard deviation of the noise, told by the size of the pull"
-    return d.pow(2).mean((1, 2, 3), keepdim=True).sqrt()
+    where = torch.ones_like(d) if where is None else where.expand_as(d)
+    squares, n = (o.sum((1, 2, 3), keepdim=True) for o in (where*d**2, where))
+    return (squares/n.clamp(min=1)).sqrt()
 
 def as_function(
     denoiser        # A `Denoiser`, or a function of tensors `[B,C,H,W]`
@@ -66,6 +69,7 @@ def walk(
     x:Tensor,           # Where to begin, `[B,C,H,W]`
     seed:int=0,         # Of the fresh noise
     known=None,         # Corrects a guess of the clean image by what is known of it
+    where=None,         # 1 where there is noise, and is to be; by default it is everywhere
     watch=None          # Called after each step, with its number, the images, and their noise
 ) -> Tensor:            # Clean images
     "Take steps until every image is done; those that are done wait for the others"
@@ -74,10 +78,11 @@ def walk(
     for t in range(1, sampler.most + 1):
         guess = (x + pull(f, x)).clamp(0, 1)
         d = (guess if known is None else known(guess)) - x
-        sigma = noise_left(d)
+        sigma = noise_left(d, where)
         done = done | (sigma <= sampler.end)
         if done.all(): break
         z = torch.randn(x.shape, generator=gen, device=x.device)
+        if where is not None: z = z*where
         x = torch.where(done, x, sampler.step(x, d, t, sigma, z))
         if watch: watch(t, x, sigma)
     guess = (x + pull(f, x)).clamp(0, 1)
