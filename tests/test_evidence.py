@@ -43,20 +43,20 @@ def test_weak_noise(dn, photos):
     assert all(abs(estimate_sigma(x)/S - 1) < .05 for x, *_ in photos)
 
 def test_coarse_noise():
-    "A camera's noise within a quarter where neighbours show a fifth of it; clean pictures have hardly any"
+    "Most cameras' noise within a quarter where neighbours show a fifth of it; clean pictures have hardly any"
     if not at_hand('cbsd68'): pytest.skip('CBSD68 is not at hand')
     good, n = 0, 0
-    for y in pictures('cbsd68', 3)[:24:6]:
+    for i, y in enumerate(pictures('cbsd68', 3)[:24:2]):
         y = y[None, :, :320, :320].float()/255
         assert estimate_noise(y).little and 'hardly any noise' in str(estimate_noise(y))
         for iso in (3200, 12800):
             x = CameraNoise(iso, quality=92, smoothing=.5, light=3e-5, spread=0)(
-                y, torch.Generator().manual_seed(iso))
+                y, torch.Generator().manual_seed(iso + i))      # another camera for each
             level, true = estimate_noise(x), 255*(x - y).std().item()
             good, n = good + (abs(level.sigma/true - 1) < .25), n + 1
             assert level.coarse and level.low < level.sigma < level.high
         assert not level.little and str(level).startswith('coarse noise, about') and level.seen > 2
-    assert good >= n - 1, (good, n)
+    assert good >= .8*n, (good, n)
 
 def test_fine_noise_as_before():
     "Of Gaussian noise the mask decides, in grey and in colour"

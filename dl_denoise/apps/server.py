@@ -24,6 +24,7 @@ def _title(name, card):
     record = card['record']
     if record['experiment'] == 'bsd': return name
     title = NETWORKS[card['architecture']]
+    if record['experiment'] == 'blind': return f'{title} (blind)'
     if record['target'] == 'clean': return title
     way = name.split('-', 1)[1].rsplit('-', 1)[0]           # cnn-n2n-clipped-mnist: n2n-clipped
     return f'{title} ({way})'
