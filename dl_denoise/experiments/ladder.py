@@ -140,14 +140,18 @@ def ladder_scores() -> dict:    # Name, as in `NAMES` -> test MSE of each seed
         if name in NAMES: found.setdefault(name, []).append(r['mse'])
     return {k: found[k] for k in NAMES if k in found}
 
+def _mean(values, digits):
+    "The mean of some numbers as text, and their standard deviation if there are several"
+    spread = f' ± {np.std(values, ddof=1):.{digits}f}' if len(values) > 1 else ''
+    return f'{np.mean(values):.{digits}f}{spread}'
+
 def over_ladder() -> pd.DataFrame:
     "Mean MSE, its spread over seeds, and the loss against Noise2Noise"
     scores = ladder_scores()
     pairs = np.mean(scores['noise2noise'])
     def row(errors):
-        spread = f' ± {np.std(errors, ddof=1):.4f}' if len(errors) > 1 else ''
         lost = 10*np.log10(np.mean(errors)/pairs)
-        return {'test MSE': f'{np.mean(errors):.4f}{spread}', 'loss / dB': f'{lost:+.2f}'}
+        return {'test MSE': _mean(errors, 4), 'loss / dB': f'{lost:+.2f}'}
     rows = pd.DataFrame({k: row(v) for k,v in scores.items()}).T
     rows.insert(0, 'way', [NAMES[k] for k in rows.index])
     return rows
@@ -171,14 +175,14 @@ def show_ladder(
     return fig
 
 # %% ../../nbs/03_noisy/12_ladder.ipynb #photoscr
-def photo_scores() -> dict:     # Kind of noise -> name, as in `NAMES` -> PSNR in dB, the mean over seeds
+def photo_scores() -> dict:     # Kind of noise -> name, as in `NAMES` -> PSNR in dB of each seed
     "The ledger's results of every way on photographs"
     found = {kind: {} for kind in PHOTO_NOISES}
     for r in load_records('photo-ladder'):
         kind, name = r['variant'].split(': ')
         if name in NAMES: found[kind].setdefault(name, []).append(r['psnr'])
-    return {kind: {k: np.mean(v[k]) for k in NAMES if k in v} for kind, v in found.items()}
+    return {kind: {k: v[k] for k in NAMES if k in v} for kind, v in found.items()}
 
 def over_photos() -> pd.DataFrame:
-    "Mean PSNR of every way on photographs, a column for each kind of noise"
-    return pd.DataFrame(photo_scores()).rename(index=NAMES).map('{:.2f}'.format)
+    "Mean PSNR of every way on photographs, its spread over seeds, a column for each kind of noise"
+    return pd.DataFrame(photo_scores()).rename(index=NAMES).map(partial(_mean, digits=2))
