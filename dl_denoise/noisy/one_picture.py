@@ -8,6 +8,7 @@ __all__ = ['halves', 'TinyCNN', 'Halves', 'picture_dls', 'clean_alone', 'ImagePr
 
 # %% ../../nbs/03_noisy/11_one_picture.ipynb #57932f5c
 from functools import partial
+from pathlib import Path
 import pandas as pd, torch
 import torch.nn.functional as F
 from fastai.basics import set_seed
@@ -109,39 +110,45 @@ def bm3d_filter(
     sigma:float         # Standard deviation of the noise
 ):                      # Takes and returns `[1,C,H,W]`
     "BM3D of its authors' package `bm3d`"
-    try: from bm3d import bm3d
+    try: from bm3d import bm3d, bm3d_rgb
     except ImportError as e:
         raise DenoiseError("this needs the package bm3d, which is not installed: pip install bm3d") from e
     def clean(x):
-        planes = [torch.from_numpy(bm3d(o.numpy(), sigma)) for o in x[0].double()]
-        return torch.stack(planes)[None].to(x)
+        if len(x[0]) == 1: return torch.from_numpy(bm3d(x[0, 0].double().numpy(), sigma))[None, None].to(x)
+        colours = bm3d_rgb(x[0].permute(1, 2, 0).double().numpy(), sigma)
+        return torch.from_numpy(colours).permute(2, 0, 1)[None].to(x)
     return clean
 
 def alone_records(
     out,                    # Folder for the records
-    others=None,            # Names to other methods on `[1,1,H,W]`
-    names=('01', '05'),     # Which pictures of Set12
+    source='set12',         # A folder of pictures, or one of `PICTURE_SETS`
+    numbers=None,           # Which of its pictures, from 1; None for all
+    channels:int=1,         # 1 in grey, 3 in colour
     size:int=None,          # Height and width of the middle that is taken; by default all of it
     level:float=25.,        # Standard deviation of the noise, of 255
+    others=None,            # Names to other methods, each a function of `[1,C,H,W]`
     seed:int=0,             # Of noise and weights
     steps:int=2000          # As for `clean_alone`
 ):
-    "One picture alone, on pictures of Set12, for the ledger"
+    "Each picture alone, for the ledger: the mean over the pictures for every method"
     noise = GaussianNoise(level/255)
-    tiny = partial(clean_alone, steps=steps, seed=seed)
-    methods = {'noisy': lambda x: x, 'zs-n2n': tiny, 'bm3d': bm3d_filter(level/255), **(others or {})}
-    for name in names:
-        y = pictures('set12')[int(name) - 1][None].float()/255
-        if size: y = y[(..., *middle(y.shape[-2:], size))]
-        x = noise(y, torch.Generator().manual_seed(seed))
-        for method, fn in methods.items():
-            with torch.no_grad(): result = fn(x) if method != 'zs-n2n' else None
-            if result is None: result = tiny(x)
-            told = dict(steps=steps, seed=seed, parameters=n_params(TinyCNN())) if method == 'zs-n2n' else {}
-            r = new_record(experiment='alone', model=method, variant=name, data='set12', noise=repr(noise),
-                           size=list(y.shape[1:]), images=dict(train=None, valid=0, test=1),
-                           **score(result, y), **told)
-            save_record(r, out, overwrite=True)
+    imgs = pictures(source, channels)
+    numbers = list(numbers or range(1, len(imgs) + 1))
+    name = f'{numbers[0]:02d}' if len(numbers) == 1 else f'{len(numbers)} pictures'
+    def cut(y): return y[(..., *middle(y.shape[-2:], size))] if size else y
+    clean = [cut(imgs[i - 1][None].float()/255) for i in numbers]
+    methods = {'noisy': lambda x: x, 'bm3d': bm3d_filter(level/255),
+               'zs-n2n': partial(clean_alone, steps=steps, seed=seed), **(others or {})}
+    for method, fn in methods.items():
+        found = []
+        for i, y in zip(numbers, clean):
+            found.append(score(fn(noise(y, torch.Generator().manual_seed(seed))), y))
+            print(f"{method}, {Path(source).name} {i}: {found[-1]['psnr']:.2f} dB", flush=True)
+        told = dict(steps=steps, parameters=n_params(TinyCNN(channels))) if method == 'zs-n2n' else {}
+        save_record(new_record(experiment='alone', model=method, variant=name, data=Path(source).name,
+                               noise=repr(noise), size=list(clean[0].shape[1:]), seed=seed,
+                               images=dict(train=None, valid=0, test=len(clean)), **told,
+                               **pd.DataFrame(found).mean().to_dict()), out, overwrite=True)
 
 # %% ../../nbs/03_noisy/11_one_picture.ipynb #f4a408a3
 _COLUMNS = {'noisy': 'noisy', 'zs-n2n': 'ZS-N2N', 'bm3d': 'BM3D', 'photo-grey': 'photo-grey'}
