@@ -49,7 +49,7 @@ EXPERIMENTS = ('demo1', 'demo2', 'clip', 'losses', 'leak', 'copies', 'bsd')
 DIGIT_SETS = ('digits', 'mnist', 'fashion-mnist', 'kmnist')
 PICTURE_SETS = ('bsd68', 'set12', 'train400', 'cbsd68', 'cbsd432')
 PHOTOS = ('dncnn-25', 'dncnn-blind', 'dncnn-15', 'dncnn-50', 'photo-grey', 'photo-colour',
-          'unet-grey', 'unet-colour', 'photo-real')
+          'unet-grey', 'unet-colour', 'photo-real', 'photo-real-grey')
 PRECISIONS = ('auto', 'fp32', 'bf16')
 ENGINES = ('exact', 'auto', 'torch', 'openvino', 'onnxruntime')
 SCHEDULES = ('one_cycle', 'constant')

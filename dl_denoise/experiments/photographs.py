@@ -140,7 +140,8 @@ NATURAL = {**{f'dncnn-{s}': Natural('train400', s, 40, 128, {}, _GREY) for s in 
            'photo-grey': Natural('train400', (0, 55), 40, 8, _IRCNN, _GREY, 6e-3),
            'photo-colour': Natural('cbsd432', (0, 55), 40, 8, dict(**_IRCNN, channels=3), _COLOUR, 6e-3),
            'unet-grey': _unet(1, _GREY), 'unet-colour': _unet(3, _COLOUR),
-           'photo-real': _unet(3, _COLOUR, (0, 50), camera=True)}
+           'photo-real': _unet(3, _COLOUR, (0, 50), camera=True),
+           'photo-real-grey': _unet(1, _GREY, (0, 50), camera=True)}
 
 # %% ../../nbs/04_pictures/02_photographs.ipynb #8e6629cf
 def train_natural(
