@@ -151,21 +151,20 @@ def alone_records(
                                **pd.DataFrame(found).mean().to_dict()), out, overwrite=True)
 
 # %% ../../nbs/03_noisy/11_one_picture.ipynb #f4a408a3
-_COLUMNS = {'noisy': 'noisy', 'zs-n2n': 'ZS-N2N', 'bm3d': 'BM3D', 'photo-grey': 'photo-grey'}
+_COLUMNS = {'noisy': 'noisy', 'zs-n2n': 'ZS-N2N', 'bm3d': 'BM3D', 'photo-grey': 'packaged',
+            'photo-colour': 'packaged'}
 
-def alone_scores() -> dict:     # Picture of Set12 -> method -> PSNR in dB
+def alone_scores() -> dict:     # Picture, as 'set12, 01' -> method -> PSNR in dB
     "The ledger's records of one picture alone"
     found = {}
     for r in load_records('alone'):
-        row = found.setdefault(r['variant'], {})
+        row = found.setdefault(f"{r['data']}, {r['variant']}", {})
         row[_COLUMNS[r['model']]] = r['psnr']
-        if r.get('steps'): row['steps'] = r['steps']
-    return found
+    return dict(sorted(found.items()))
 
 def over_alone() -> pd.DataFrame:
     "`alone_scores` as a table"
-    table = pd.DataFrame(alone_scores()).T.reindex(columns=list(_COLUMNS.values()))
-    table = table.map(lambda v: '' if pd.isna(v) else f'{v:.2f}')
-    table['steps'] = [f"{o['steps']:,}" for o in alone_scores().values()]
-    table.index = pd.Index([f'Set12, {o}' for o in table.index], name='picture')
-    return table
+    table = pd.DataFrame(alone_scores()).T[['noisy', 'ZS-N2N', 'BM3D', 'packaged']]
+    table.index = [o.capitalize() for o in table.index]
+    table.index.name = 'picture'
+    return table.map('{:.2f}'.format)

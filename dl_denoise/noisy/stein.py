@@ -55,25 +55,23 @@ class SteinUnknown(Rung):
     its own pixel on average; how much that weighs, `eta`, is found in training"""
     def __init__(self,
         eta:float=None,     # Where the weight starts; by default at .3 of the first images' variance
-        rate:float=None,    # How fast it is changed; by default a tenth of `eta`
+        rate:float=.05,     # By how much of itself it changes in a step, at most
         eps:float=.01       # Size of a shake, white being 1
     ):
-        eta = None if eta is None else number(eta, 'eta', 1e-6)
-        rate = None if rate is None else number(rate, 'rate', 1e-6)
-        self.eps = number(eps, 'eps', 1e-5, 1)
-        self.start = self.eta, self.rate = eta, rate
+        self.start = self.eta = None if eta is None else number(eta, 'eta', 1e-6)
+        self.rate, self.eps = number(rate, 'rate', 1e-6, 1), number(eps, 'eps', 1e-5, 1)
 
-    def before_fit(self): self.eta, self.rate = self.start
+    def before_fit(self): self.eta = self.start
 
     def task(self, x):
         if self.eta is None: self.eta = .3*x.var().item()
-        if self.rate is None: self.rate = self.eta/10
         both, shake = shaken(x, self.eps)
         return both, x, shake
 
     def risk(self, pred, x, shake):
         still, divergence = divergence_of(pred, shake)
-        self.eta += self.rate*divergence.item()
+        step = min(1., max(-1., divergence.item()))
+        self.eta *= (1 + self.rate)**step
         return F.mse_loss(still, x) + 2*self.eta*divergence
 
     def __repr__(self): return 'SteinUnknown()'

@@ -61,9 +61,10 @@ class FoundNoise(Noise):
     def __init__(self,
         gain:float,             # Variance for each unit of brightness
         read:float,             # Variance in the dark
-        grain:np.ndarray=None   # Autocorrelation, 1 in the middle; None: white
+        grain:np.ndarray=None,  # Autocorrelation, 1 in the middle; None: white
+        most:float=None         # The read variance at most, if it is known within a range
     ):
-        self.gain, self.read, self.grain = gain, read, grain
+        self.gain, self.read, self.grain, self.most = gain, read, grain, most
     _fields = ('gain', 'read')
 
     def mean(self, y): return y
@@ -108,10 +109,12 @@ def found_noise(
     grain = autocorrelation(squares, 4)
     alike = (grain[4, 5] + grain[5, 4])/2
     independent = SQUARE**2/(grain**2).sum()            # values in a square, as far as variance goes
-    var = squares.var((1, 2, 3)).mean().item()*(1 + 1.75*(2/independent)**.5)
-    fits = .68 < estimate_sigma(x)/(var*seen_share(grain))**.5 < 1.3
-    coarse = alike > .35 and var > LEAST_COARSE**2 and fits and floor_of(x) > .5
-    return FoundNoise(0., var, grain) if coarse else FoundNoise(*estimate_poisson(x))
+    most = squares.var((1, 2, 3)).mean().item()*(1 + 1.75*(2/independent)**.5)
+    fits = .68 < estimate_sigma(x)/(most*seen_share(grain))**.5 < 1.3
+    coarse = alike > .35 and most > LEAST_COARSE**2 and fits and floor_of(x) > .5
+    if not coarse: return FoundNoise(*estimate_poisson(x))
+    least = quiet_squares(x, 1.).var((1, 2, 3)).quantile(.01).item()
+    return FoundNoise(0., least, grain, most)
 
 # %% ../../nbs/04_pictures/13_adapt.ipynb #815f25a9
 class LikeNoise(Recorrupted):
@@ -191,10 +194,14 @@ def adapt(
     try: noise = found_noise(_middle_of(x))
     except DenoiseError as e: return dn, None, f'not adapted: {e}'
     if noise.grain is None: return _evened(dn, x, noise)
+    if _knows_coarse(dn): return dn, None, 'not adapted: coarse noise, which this network was taught'
     held, train = _parts(dn, x)
     new = fine_tuned(dn, train, noise, steps, seed=seed)
-    gain, error = stein_gain(dn, new, held, noise, dn(held))
-    told = f'coarse noise of about {255*noise.read**.5:.0f} of 255, {_in_words(gain, error)}'
+    # it has to pay for the weakest and for the strongest noise that it may be
+    ends = noise, FoundNoise(0., noise.most, noise.grain)
+    gain, error = min(stein_gain(dn, new, held, end, dn(held)) for end in ends)
+    low, high = (255*o.read**.5 for o in ends)
+    told = f'coarse noise of {low:.0f} to {high:.0f} of 255, {_in_words(gain, error)}'
     if gain < 3*error: return dn, None, f'not adapted: {told}'
     return new, None, f'adapted to {told}'
 
@@ -225,6 +232,10 @@ def held_out_risk(
 def _middle_of(x, largest=512):
     "The middle of a picture, at most so large"
     return x[(..., *middle(x.shape[-2:], largest))]
+
+def _knows_coarse(dn):
+    "Was a network taught by a camera's noise?"
+    return 'CameraNoise' in str(dn.card.get('record', {}).get('trained_with'))
 
 def _parts(dn, x, most=400):
     "Tiles of a picture as the network takes them: every fourth to judge by, the others to learn from"
@@ -358,8 +369,8 @@ ADAPT_KINDS = {
 def adapt_records(
     out,                    # Folder for the records
     kinds=tuple(ADAPT_KINDS),   # Which noises
-    model:str='photo-grey', # The packaged denoiser
-    data:str='set12',       # Clean pictures
+    model:str='unet-grey',  # The packaged denoiser
+    data:str='bsd68',       # Clean pictures
     n:int=6,                # How many of them, the first
     size:int=128,           # Height and width of the middle that is taken
     seed:int=0,             # Of the noise
@@ -389,14 +400,16 @@ def _compared(dn, y, x, **kwargs):
 
 # %% ../../nbs/04_pictures/13_adapt.ipynb #c32f1c44
 def over_adapt() -> pd.DataFrame:
-    "The ledger's records of adapting, a row for each noise"
+    "The ledger's records of adapting, a row for each noise in grey and in colour"
     found = {}
-    for r in load_records('adapt'): found.setdefault(r['kind'], {})[r['variant'].split(',')[0]] = r
-    def row(kind):
-        old, new = (found[kind][o] for o in ('packaged', 'adapted'))
+    for r in load_records('adapt'):
+        found.setdefault((r['model'], r['kind']), {})[r['variant'].split(',')[0]] = r
+    def row(key):
+        old, new = (found[key][o] for o in ('packaged', 'adapted'))
         return {'packaged': f"{old['psnr']:.2f}", 'with --adapt': f"{new['psnr']:.2f}",
                 'change': f"{new['psnr'] - old['psnr']:+.2f}", 'least change': f"{new['least']:+.2f}",
                 'adapted': f"{new['changed']} of {new['images']['test']}"}
-    table = pd.DataFrame({k: row(k) for k in ADAPT_KINDS if k in found}).T
-    table.index.name = 'noise'
+    keys = [(model, kind) for model in ('unet-grey', 'unet-colour') for kind in ADAPT_KINDS]
+    table = pd.DataFrame({key: row(key) for key in keys if key in found}).T
+    table.index.names = 'network', 'noise'
     return table
