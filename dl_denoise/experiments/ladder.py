@@ -132,13 +132,14 @@ NAMES = dict(supervised='clean targets', noise2noise='Noise2Noise, pairs', noise
              recorrupted='Recorrupted2Recorrupted', sure='SURE', unsure='UNSURE',
              gaussian='Gaussian blur', tv='total variation')
 
+def _by_name(found):
+    "Pairs of a name and a score -> the scores of each name, in the order of `NAMES`"
+    scores = {k: [v for name, v in found if name == k] for k in NAMES}
+    return {k: v for k, v in scores.items() if v}
+
 def ladder_scores() -> dict:    # Name, as in `NAMES` -> test MSE of each seed
     "The ledger's errors of every way"
-    found = {}
-    for r in load_records('ladder'):
-        name = r.get('variant') or r['model']
-        if name in NAMES: found.setdefault(name, []).append(r['mse'])
-    return {k: found[k] for k in NAMES if k in found}
+    return _by_name([(r.get('variant') or r['model'], r['mse']) for r in load_records('ladder')])
 
 def _mean(values, digits):
     "The mean of some numbers as text, and their standard deviation if there are several"
@@ -177,11 +178,11 @@ def show_ladder(
 # %% ../../nbs/03_noisy/12_ladder.ipynb #photoscr
 def photo_scores() -> dict:     # Kind of noise -> name, as in `NAMES` -> PSNR in dB of each seed
     "The ledger's results of every way on photographs"
-    found = {kind: {} for kind in PHOTO_NOISES}
+    found = {kind: [] for kind in PHOTO_NOISES}
     for r in load_records('photo-ladder'):
         kind, name = r['variant'].split(': ')
-        if name in NAMES: found[kind].setdefault(name, []).append(r['psnr'])
-    return {kind: {k: v[k] for k in NAMES if k in v} for kind, v in found.items()}
+        found[kind].append((name, r['psnr']))
+    return {kind: _by_name(v) for kind, v in found.items()}
 
 def over_photos() -> pd.DataFrame:
     "Mean PSNR of every way on photographs, its spread over seeds, a column for each kind of noise"

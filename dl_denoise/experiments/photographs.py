@@ -252,7 +252,7 @@ def reproduce_bsd(
         print(f'\n{name}: {protocol.noise}', flush=True)
         dn, told = train_natural(name, out, resume=resume, **kwargs)
         records = bsd_records(dn, protocol.test, protocol.levels, protocol.channels, training=name, **told)
-        if protocol.camera: records += camera_records(dn, training=name, **told)
+        if protocol.camera: records += camera_records(dn, protocol.test[0], training=name, **told)
         shown = next((r for r in records if r.get('level') == 25), records[0])
         save_trained(dn, name, shown, out)
         done += records
@@ -286,11 +286,12 @@ CAMERAS = {f'ISO {iso}': CameraNoise(iso, quality=92, smoothing=.5, light=3e-5, 
            for iso in (100, 800, 3200, 12800)}
 
 def camera_records(
-    fn,                 # Restores `[1,3,H,W]`
-    n:int=24,           # How many photographs of CBSD68
+    fn,                 # Restores `[1,C,H,W]`
+    data:str='cbsd68',  # Photographs; of 'bsd68' the cameras' grey pictures
+    n:int=24,           # How many of them, the first ones
     **fields            # What the records say of the method
 ) -> list:              # One record for each camera
     "Score a method on photographs with the noise of cameras"
-    imgs = pictures('cbsd68', 3)[:n]
-    return [_record(fn, imgs, noise, name, experiment='camera', data='cbsd68', **fields)
+    imgs = pictures(data, 3 if data == 'cbsd68' else 1)[:n]
+    return [_record(fn, imgs, noise, name, experiment='camera', data=data, **fields)
             for name, noise in CAMERAS.items()]

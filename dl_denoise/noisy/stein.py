@@ -55,7 +55,7 @@ class SteinUnknown(Rung):
     its own pixel on average; how much that weighs, `eta`, is found in training"""
     def __init__(self,
         eta:float=None,     # Where the weight starts; by default at .3 of the first images' variance
-        rate:float=.05,     # By how much of itself it changes in a step, at most
+        rate:float=.02,     # By how much of itself it changes in a step, at most
         eps:float=.01       # Size of a shake, white being 1
     ):
         self.start = self.eta = None if eta is None else number(eta, 'eta', 1e-6)

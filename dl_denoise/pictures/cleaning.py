@@ -116,7 +116,7 @@ def denoise_picture(
 
 # %% ../../nbs/04_pictures/05_cleaning.ipynb #14754f49
 # for colours or not, and for coarse noise or not
-_DENOISERS = {(False, False): 'unet-grey', (False, True): 'unet-grey',
+_DENOISERS = {(False, False): 'unet-grey', (False, True): 'photo-real-grey',
               (True, False): 'unet-colour', (True, True): 'photo-real'}
 
 def denoiser_for(
@@ -241,7 +241,7 @@ def _chosen(dn, how):
     "Which denoiser was chosen, in words; nothing if it was asked for"
     name = dn.card.get('name')
     if how.model or not name: return ''
-    why = ", which knows cameras' coarse noise" if name == 'photo-real' else ''
+    why = ", which knows cameras' coarse noise" if name.startswith('photo-real') else ''
     return f", by {name}{why}"
 
 _FINE = 8       # of 255: with so much fine noise a picture is not a camera's JPEG
@@ -249,7 +249,7 @@ _FINE = 8       # of 255: with so much fine noise a picture is not a camera's JP
 def _right_one(pic, loaded, how):
     "The denoiser for a picture, by its colours and by its noise; and the noise, if it was looked at"
     asked, level = how.model or how.sigma or how.poisson, None
-    if not asked and pic.channels == 3 and pic.pixels.dtype == np.uint8:
+    if not asked and pic.pixels.dtype == np.uint8:
         # in 8 bits no network has a say in where white is
         level = _seen(pic, *black_and_white(pic, None, how.white))
     coarse = level is not None and (level.coarse or level.sigma < _FINE)
