@@ -93,12 +93,20 @@ def compression(
 def _luma(x): return to_ycc(x)[:, :1] if x.shape[1] == 3 else x.mean(1, keepdim=True)
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e0a
-_A, _B, _P = 4.57, .428, .775
-_CLEAN_GRAIN = 1.4      # of 255: as much is found in clean pictures
-_WITHIN = .87, 1.22     # the range about an estimate
+@dataclass(frozen=True)
+class _Fit:
+    "What was fitted for a network that takes away noise"
+    network:str     # A packaged denoiser
+    shares:tuple    # a, b and p
+    clean:float     # Of 255: as much grain is found in clean pictures
+    within:tuple    # The range about an estimate
+    fine:float      # So much of the noise is seen by the mask if it is fine
+
+_FITS = {           # for so many channels
+    3: _Fit('photo-real', (4.57, .428, .775), 1.4, (.87, 1.22), .55),
+    1: _Fit('photo-real-grey', (4.11, .512, .669), 1.5, (.83, 1.20), .65)}
 _FINE_WITHIN, _FINE_OFF = (.97, 1.05), (-1.5, 0)
-_FINE_SHARE = .55       # so much of the noise is seen by the mask if it is fine
-_STRONG = 8             # of 255: so much fine noise is noise, less may be texture
+_STRONG = 8         # of 255: so much fine noise is noise, less may be texture
 
 @dataclass(frozen=True)
 class NoiseLevel:
@@ -120,26 +128,29 @@ class NoiseLevel:
         return f'coarse noise, {about}' if self.coarse else f'noise {about}'
 
 # %% ../../nbs/04_pictures/07_sigma.ipynb #5c0a1e10
-@lru_cache(maxsize=1)
-def _camera_network(): return load_denoiser('photo-real')
+@lru_cache(maxsize=2)
+def _network(name): return load_denoiser(name)
 
-def _grain(x): return 255*_luma(x - _camera_network()(x)).std().item()
+def _grain(x):
+    cleaned = _network(_FITS[x.shape[1]].network)(x)
+    return 255*_luma(x - cleaned).std().item()
 
 def estimate_noise(
-    x,                  # A picture, as for `estimate_sigma`; coarse noise is seen in colour only
+    x,                  # A picture, as for `estimate_sigma`; coarse noise needs 32 pixels on each side
     size:int=512        # Height and width of the part in the middle that is looked at
 ) -> NoiseLevel:        # str() gives it in words
     "How much noise is in a picture, fine or coarse, and how sure that is"
     x = as_batch(x)[:1]
     x = x[(..., *middle(x.shape[2:], size))]
     fine = 255*estimate_sigma(x)
-    if min(x.shape[2:]) < 32 or x.shape[1] != 3: return _fine_level(fine, None)
-    grain, lost = _grain(x), compression(x)[1]
-    variance = _A*grain**(2*_P)
-    seen = max(0, variance - _A*_CLEAN_GRAIN**(2*_P))**.5
-    if fine > _FINE_SHARE*variance**.5 and (not lost or fine > _STRONG):
+    if min(x.shape[2:]) < 32 or x.shape[1] not in _FITS: return _fine_level(fine, None)
+    fit, grain, lost = _FITS[x.shape[1]], _grain(x), compression(x)[1]
+    a, b, p = fit.shares
+    variance = a*grain**(2*p)
+    seen = max(0, variance - a*fit.clean**(2*p))**.5
+    if fine > fit.fine*variance**.5 and (not lost or fine > _STRONG):
         return _fine_level(fine, False, seen > 0)
-    sigma, (low, high) = (variance + _B*lost**2)**.5, _WITHIN
+    sigma, (low, high) = (variance + b*lost**2)**.5, fit.within
     return NoiseLevel(sigma, sigma*low, sigma*high, True, seen, lost)
 
 def _fine_level(sigma, coarse, seen=True):
