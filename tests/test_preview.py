@@ -15,7 +15,8 @@ def noisy(dtype=np.uint8, *more):
 
 def test_choice():
     grey, colour = Picture(noisy()), Picture(noisy(np.uint8, 3))
-    assert denoiser_for(grey) == denoiser_for(grey, coarse=True) == 'unet-grey'
+    assert denoiser_for(grey) == 'unet-grey'
+    assert denoiser_for(grey, coarse=True) == 'photo-real-grey'
     assert denoiser_for(colour) == 'unet-colour'
     assert denoiser_for(colour, coarse=True) == 'photo-real'
     assert denoiser_for(colour, 'mine', True) == 'mine'
