@@ -119,6 +119,7 @@ def bm3d_filter(
         return torch.from_numpy(colours).permute(2, 0, 1)[None].to(x)
     return clean
 
+# %% ../../nbs/03_noisy/11_one_picture.ipynb #alonerec
 def alone_records(
     out,                    # Folder for the records
     source='set12',         # A folder of pictures, or one of `PICTURE_SETS`
@@ -134,6 +135,8 @@ def alone_records(
     noise = GaussianNoise(level/255)
     imgs = pictures(source, channels)
     numbers = list(numbers or range(1, len(imgs) + 1))
+    if not set(numbers) <= set(range(1, len(imgs) + 1)):
+        raise UsageError(f"numbers must be from 1 to {len(imgs)}, the pictures of {source}, got {numbers}")
     name = f'{numbers[0]:02d}' if len(numbers) == 1 else f'{len(numbers)} pictures'
     def cut(y): return y[(..., *middle(y.shape[-2:], size))] if size else y
     clean = [cut(imgs[i - 1][None].float()/255) for i in numbers]
